@@ -1,0 +1,106 @@
+"""lingraft grafts a new language onto a pretrained English language model.
+
+    import lingraft
+    result = lingraft.transfer("path/to/model", to="fr", bitext="en-fr.tsv", out="french")
+    print(result.scores)
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        CorpusError,
+        InputError,
+        LingraftError,
+        MissingExtraError,
+        ModelError,
+        OutputError,
+        RecipeError,
+        RunError,
+        SelfCheckError,
+        TableError,
+    )
+    from .evidence import Provenance, TranslationTable, build_table
+    from .inputs import Lines
+    from .recipe import Recipe
+    from .surgery import LanguageModel, graft, load_model, save_model
+    from .tasks import evaluate_lm, evaluate_retrieval
+    from .transfer import TransferResult, resume, transfer
+    from .vocabulary import train_tokenizer
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CorpusError": "errors",
+    "InputError": "errors",
+    "LanguageModel": "surgery",
+    "Lines": "inputs",
+    "LingraftError": "errors",
+    "MissingExtraError": "errors",
+    "ModelError": "errors",
+    "OutputError": "errors",
+    "Provenance": "evidence",
+    "Recipe": "recipe",
+    "RecipeError": "errors",
+    "RunError": "errors",
+    "SelfCheckError": "errors",
+    "TableError": "errors",
+    "TransferResult": "transfer",
+    "TranslationTable": "evidence",
+    "build_table": "evidence",
+    "evaluate_lm": "tasks",
+    "evaluate_retrieval": "tasks",
+    "graft": "surgery",
+    "load_model": "surgery",
+    "resume": "transfer",
+    "save_model": "surgery",
+    "train_tokenizer": "vocabulary",
+    "transfer": "transfer",
+}
+
+__all__ = [
+    "CorpusError",
+    "InputError",
+    "LanguageModel",
+    "Lines",
+    "LingraftError",
+    "MissingExtraError",
+    "ModelError",
+    "OutputError",
+    "Provenance",
+    "Recipe",
+    "RecipeError",
+    "RunError",
+    "SelfCheckError",
+    "TableError",
+    "TransferResult",
+    "TranslationTable",
+    "build_table",
+    "evaluate_lm",
+    "evaluate_retrieval",
+    "graft",
+    "load_model",
+    "resume",
+    "save_model",
+    "train_tokenizer",
+    "transfer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'lingraft' has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    # importing the module `transfer` binds the name to it; the function is what the name means
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

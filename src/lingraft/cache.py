@@ -1,0 +1,102 @@
+"""Stages of a run on disk: named by the hash of all that goes into them, written aside, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (64 hex digits) of a JSON-able value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        hasher = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the relative names and contents of all files that make a model, hidden ones left out."""
+    files = sorted(
+        path for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )  # fmt: skip
+    return digest([(str(path.relative_to(folder)), file_digest(path)) for path in files])
+
+
+def write_aside(path: Path, content: str) -> None:
+    """Writes a text file so that it is either whole or not there."""
+    aside = path.with_name(f".aside-{os.getpid()}-{path.name}")
+    aside.write_text(content, encoding="utf-8")
+    aside.replace(path)
+
+
+class StageCache:
+    """Folders ``NAME-HASH`` below one folder, each with a ``stage.json`` that says how long it took."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(".aside-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        #: seconds each stage took when it was made, in the order of use
+        self.seconds: dict[str, float] = {}
+        self.reused: list[str] = []
+
+    def path(self, name: str, key: Any) -> Path:
+        """Where the stage with this key lies or would lie."""
+        return self.folder / f"{name}-{digest(key)[:20]}"
+
+    def stage(self, name: str, key: Any, make: Callable[[Path], None]) -> Path:
+        """The finished folder of a stage; ``make`` fills an empty folder if it has to be made."""
+        final = self.path(name, key)
+        if final.is_dir():
+            self.seconds[name] = float(json.loads((final / "stage.json").read_text(encoding="utf-8"))["seconds"])
+            self.reused.append(name)
+            return final
+        aside = self.folder / f".aside-{os.getpid()}-{name}"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        began = time.perf_counter()
+        try:
+            make(aside)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        self.seconds[name] = time.perf_counter() - began
+        (aside / "stage.json").write_text(json.dumps({"seconds": self.seconds[name], "key": key}), encoding="utf-8")
+        aside.rename(final)
+        return final
+
+    def value(self, name: str, key: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A stage whose result is one JSON object."""
+
+        def write(folder: Path) -> None:
+            (folder / "value.json").write_text(json.dumps(make()), encoding="utf-8")
+
+        result: dict[str, Any] = json.loads((self.stage(name, key, write) / "value.json").read_text(encoding="utf-8"))
+        return result
+
+
+def publish(made: Path, final: Path) -> None:
+    """Copies a finished folder or file to where the user looks for it, replacing what an earlier try left there."""
+    aside = final.with_name(f".aside-{os.getpid()}-{final.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    if made.is_dir():
+        shutil.copytree(made, aside, ignore=shutil.ignore_patterns("stage.json", ".*"))
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+    else:
+        shutil.copyfile(made, aside)
+        aside.replace(final)

@@ -1,0 +1,364 @@
+"""The command line: it parses, calls and shows, and knows nothing else.
+
+Results go to standard output (with ``--json`` one JSON object), progress and messages to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from . import __version__
+from .errors import LingraftError, RecipeError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Graft a new language onto a pretrained English language model.",
+)  # fmt: skip
+evaluate_app = typer.Typer(no_args_is_help=True, help="Score a model.")
+app.add_typer(evaluate_app, name="evaluate")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Model = Annotated[str, typer.Argument(help="A model folder or a Hugging Face id.")]
+Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
+BitextOption = Annotated[
+    list[str], typer.Option("--bitext", help="Sentence pairs: a two-column TSV, English first, or EN_FILE,XX_FILE.")
+]
+TextOption = Annotated[list[str], typer.Option("--text", help="Text of the new language, a sentence or paragraph a line.")]
+
+_err = Console(stderr=True, highlight=False)
+
+
+class _Display:
+    """A progress bar a stage on a terminal; elsewhere a line when a stage ends and now and then in between."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._last = 0.0
+
+    def __enter__(self) -> _Display:
+        if not self._quiet and _err.is_terminal:
+            columns = (TextColumn("{task.description:<11}"), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+            self._bars = Progress(*columns, console=_err)
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def __call__(self, stage: str, share: float, note: str) -> None:
+        if self._bars:
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bars.add_task(stage, total=1.0, note="")
+            self._bars.update(self._tasks[stage], completed=share, note=escape(note))
+        elif not self._quiet and (share >= 1 or (note and time.monotonic() - self._last > 10)):
+            self._last = time.monotonic()
+            _err.print(f"{stage:<11} {100 * share:3.0f} %  {escape(note)}", soft_wrap=True)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def _print_table(title: str, rows: list[tuple[str, str]]) -> None:
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for what, value in rows:
+        table.add_row(escape(what), escape(value))
+    Console(highlight=False).print(table)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"lingraft {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,  # noqa: ARG001
+) -> None:
+    """Graft a new language onto a pretrained English language model."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Where the run goes.")] = Path("lingraft-demo"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The whole way on what the installation carries: an English sentence encoder learns French, offline."""
+    from .demo import run_demo
+    from .report import score_rows
+
+    with _Display(quiet) as display:
+        result, neighbours = run_demo(out, display)
+    if as_json:
+        _print_json(result.run | {"neighbours": [vars(neighbour) for neighbour in neighbours]})
+        return
+    _print_table("all-MiniLM-L6-v2 to French, 200 held-out sentences", score_rows(result.scores))
+    _print_table(
+        "French sentences and their nearest English ones, of 200",
+        [
+            (n.french, f"{n.nearest} ({n.cosine:.2f})" + ("" if n.nearest == n.translation else f" – not: {n.translation}"))
+            for n in neighbours
+        ],
+    )
+    Console(highlight=False).print(f"The run is in {escape(str(out))}: the French model in target/, all numbers in run.json.")
+
+
+@app.command()
+def transfer(
+    model: Annotated[str | None, typer.Argument(help="A model folder or a Hugging Face id.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="BCP 47 tag of the new language: fr, zh, zh-Hant.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run's folder.")] = None,
+    bitext: BitextOption = [],  # noqa: B006
+    text: TextOption = [],  # noqa: B006
+    source_text: Annotated[list[str], typer.Option("--source-text", help="English text.")] = [],  # noqa: B006
+    eval_bitext: Annotated[
+        str | None, typer.Option("--eval-bitext", help="Held-out sentence pairs for the retrieval score.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Use this tokenizer instead of training one.")
+    ] = None,
+    vocab_size: Annotated[int | None, typer.Option("--vocab-size", help="Tokens of the new vocabulary.")] = None,
+    objective: Annotated[str | None, typer.Option("--objective", help="auto, mlm, distill, clm or none.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Train for so many steps.")] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", help="Train on so many tokens.")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="Train for so long: 90m, 1h30m, 45s.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.", min=0)] = None,
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="A YAML recipe; options override its keys.")] = None,
+    settings: Annotated[
+        list[str], typer.Option("--set", help="KEY=VALUE of any recipe key, as in training.batch_size=32.")
+    ] = [],  # noqa: B006
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """From an English model and text of a new language to a model of that language."""
+    from .recipe import build_recipe, put, read_recipe_file, set_key
+
+    if out is None:
+        raise RecipeError("Where should the run go? Give --out DIR.")
+    values: dict[str, Any] = read_recipe_file(recipe) if recipe else {}
+    for key, value in {
+        "source": model,
+        "language": to,
+        "evidence.bitext": bitext or None,
+        "corpus.text": text or None,
+        "corpus.source_text": source_text or None,
+        "evaluation.bitext": eval_bitext,
+        "vocabulary.tokenizer": tokenizer,
+        "vocabulary.size": vocab_size,
+        "training.objective": objective,
+        "training.steps": steps,
+        "training.tokens": tokens,
+        "training.budget": budget,
+        "seed": seed,
+    }.items():
+        if value is not None:
+            put(values, key, value)
+    for assignment in settings:
+        set_key(values, assignment)
+    if "source" not in values or "language" not in values:
+        raise RecipeError("A transfer needs a model and a language: lingraft transfer MODEL --to LANG --out DIR.")
+    checked = build_recipe(values)
+    from .transfer import run_recipe
+
+    with _Display(quiet) as display:
+        result = run_recipe(checked, out, display)
+    _show_run(result.run, out, as_json)
+
+
+def _show_run(run: dict[str, Any], out: Path, as_json: bool) -> None:
+    from .report import summary_rows
+
+    if as_json:
+        _print_json(run)
+    else:
+        _print_table(f"lingraft transfer, {out}", summary_rows(run))
+
+
+@app.command()
+def resume(
+    directory: Annotated[Path, typer.Argument(help="The folder of a run that was stopped.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on where a killed run stopped, to the same result."""
+    from .transfer import resume as go_on
+
+    with _Display(quiet) as display:
+        result = go_on(directory, display)
+    _show_run(result.run, directory, as_json)
+
+
+@app.command()
+def tokenizer(
+    model: Model,
+    out: Out,
+    text: TextOption,
+    vocab_size: Annotated[int | None, typer.Option("--vocab-size", help="Tokens in all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a tokenizer of the same kind as a model's on text of the new language."""
+    from .corpus import Counts, clean_text, read_lines
+    from .surgery import load_tokenizer, resolve_model, save_tokenizer
+    from .vocabulary import tokenizer_hash, train_tokenizer
+
+    _refuse_existing(out)
+    counts = Counts()
+    lines = [line for name in text for line in clean_text(read_lines(Path(name)), 1_000_000, counts)]
+    trained = train_tokenizer(load_tokenizer(resolve_model(model)), lines, vocab_size)
+    save_tokenizer(trained, out)
+    _done(as_json, {"size": len(trained), "hash": tokenizer_hash(trained), "lines": counts.kept}, out)
+
+
+@app.command()
+def table(
+    model: Model,
+    tokenizer: Annotated[str, typer.Argument(help="The new language's tokenizer.")],
+    out: Out,
+    bitext: BitextOption,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make the translation table p(English token | new token) of a bitext."""
+    from .corpus import Counts, clean_pairs, read_bitext
+    from .evidence import bitext_counts, build_table
+    from .surgery import load_tokenizer, resolve_model
+
+    _refuse_existing(out)
+    counts = Counts()
+    pairs = [pair for name in bitext for pair in clean_pairs(read_bitext(name, counts), 2000, counts)]
+    source, target = load_tokenizer(resolve_model(model)), load_tokenizer(tokenizer)
+    with _Display(quiet) as display:
+        links, _ = bitext_counts(
+            pairs, source, target,
+            on_iteration=lambda done, total, ll: display("alignment", done / total, f"log-likelihood {ll:.3f}"),
+        )  # fmt: skip
+        made = build_table(source, target, links)
+    made.save(out)
+    _done(as_json, {"rows": made.matrix.shape[0], "pairs": counts.kept, "shares": made.shares()}, out)
+
+
+@app.command()
+def init(
+    model: Model,
+    tokenizer: Annotated[str, typer.Argument(help="The new language's tokenizer.")],
+    table: Annotated[Path, typer.Option("--table", help="A table made by lingraft table for these two.")],
+    out: Out,
+    method: Annotated[str, typer.Option("--method", help="lingraft, mean or random.")] = "lingraft",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Write the model under the new vocabulary, without any training."""
+    from .evidence import TranslationTable
+    from .surgery import METHODS, graft, load_model, load_tokenizer, save_model, self_check
+
+    if method not in METHODS:
+        raise RecipeError(f"--method is one of {', '.join(METHODS)}; given: '{method}'.")
+    _refuse_existing(out)
+    grafted = graft(load_model(model), load_tokenizer(tokenizer), TranslationTable.load(table), method, seed)
+    aside = out.with_name(f".aside-{out.name}")
+    save_model(grafted, aside)
+    checked = self_check(grafted, aside, [])
+    aside.rename(out)
+    _done(as_json, {"rows": len(grafted.tokenizer), "method": method, "self_check": checked}, out)
+
+
+@evaluate_app.command()
+def retrieval(
+    model: Annotated[str, typer.Option("--model", help="The new language's model.")],
+    data: Annotated[str, typer.Option("--data", help="Sentence pairs, English first.")],
+    source_model: Annotated[
+        str | None, typer.Option("--source-model", help="The English model; without it the one model does both.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Does each sentence lie nearest to its own translation among all of the test?"""
+    from .corpus import Counts, clean_pairs, read_bitext
+    from .surgery import load_model
+    from .tasks import evaluate_retrieval
+
+    counts = Counts()
+    pairs = list(clean_pairs(read_bitext(data, counts), 10_000, counts))
+    target = load_model(model)
+    source = load_model(source_model) if source_model else target
+    _score(evaluate_retrieval(source, target, pairs), as_json)
+
+
+@evaluate_app.command()
+def lm(
+    model: Annotated[str, typer.Option("--model", help="A masked or causal language model.")],
+    data: Annotated[Path, typer.Option("--data", help="Held-out text.")],
+    as_json: Json = False,
+) -> None:
+    """Loss and bits per byte on held-out text."""
+    from .corpus import Counts, clean_text, read_lines
+    from .surgery import load_model
+    from .tasks import evaluate_lm
+
+    lines = list(clean_text(read_lines(data), 1_000_000, Counts()))
+    _score(evaluate_lm(load_model(model, head=True), lines), as_json)
+
+
+def _score(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(result)
+    else:
+        shown = [(name, f"{value:.4f}" if isinstance(value, float) else str(value)) for name, value in result.items()]
+        _print_table("score", shown)
+
+
+def _refuse_existing(out: Path) -> None:
+    from .errors import OutputError
+
+    if out.exists():
+        raise OutputError(f"'{out}' is there already; give another --out or remove it first.")
+
+
+def _done(as_json: bool, result: dict[str, Any], out: Path) -> None:
+    if as_json:
+        _print_json(result | {"out": str(out)})
+    else:
+        _err.print(f"Written to {escape(str(out))}.")
+
+
+def _quieten_libraries() -> None:
+    """This process is ours: what the libraries below tell their own users is not for the users of this command."""
+    import os
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+
+
+def main() -> NoReturn:
+    """Entry point of the ``lingraft`` command."""
+    _quieten_libraries()
+    try:
+        app()
+    except LingraftError as error:
+        _err.print(f"lingraft: {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        _err.print("lingraft: stopped; 'lingraft resume DIR' goes on.")
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,17 @@
+"""Text in: files, cleaning, and encoded token sequences."""
+
+from .clean import Counts, clean, clean_pairs, clean_text, read_bitext, split_bitext
+from .files import check_readable, read_lines
+from .sequences import TokenSequences
+
+__all__ = [
+    "Counts",
+    "TokenSequences",
+    "check_readable",
+    "clean",
+    "clean_pairs",
+    "clean_text",
+    "read_bitext",
+    "read_lines",
+    "split_bitext",
+]

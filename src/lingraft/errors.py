@@ -1,0 +1,64 @@
+"""Every error a person can meet.
+
+    LingraftError
+    ├── InputError             what was given is wrong; the command line exits with status 2
+    │   ├── RecipeError        an option or a recipe key
+    │   ├── CorpusError        a text, a bitext or a line of one
+    │   ├── ModelError         a model folder or a tokenizer
+    │   ├── TableError         a translation table, or one made for other tokenizers
+    │   ├── OutputError        the output folder holds something else
+    │   └── MissingExtraError  an optional package is not installed; the message has the pip line
+    └── RunError               the input was fine and the run failed; exit status 1
+        └── SelfCheckError     a model that was written is not what it should be
+
+A message says what was given, what was expected and what to do, in one or two sentences.
+"""
+
+from __future__ import annotations
+
+
+class LingraftError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_status = 1
+
+
+class InputError(LingraftError):
+    """What was given is wrong."""
+
+    exit_status = 2
+
+
+class RecipeError(InputError):
+    """An option or a recipe key is unknown, impossible or contradicts another."""
+
+
+class CorpusError(InputError):
+    """A text or bitext cannot be read or cannot be used."""
+
+
+class ModelError(InputError):
+    """A model folder or tokenizer cannot be read or is of a kind that is not supported."""
+
+
+class TableError(InputError):
+    """A translation table cannot be read or belongs to other tokenizers."""
+
+
+class OutputError(InputError):
+    """The output folder is in the way."""
+
+
+class MissingExtraError(InputError):
+    """An optional package is needed and absent."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional package. Install it with: pip install 'lingraft[{extra}]'")
+
+
+class RunError(LingraftError):
+    """The run failed although its input was fine."""
+
+
+class SelfCheckError(RunError):
+    """A model that was just written does not load back as it was."""

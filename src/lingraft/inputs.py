@@ -1,0 +1,111 @@
+"""Loaded objects as files: what a caller holds in memory is written into the run's folder, named by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .errors import CorpusError, ModelError
+from .surgery import LanguageModel, from_transformers, save_model
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: file names, or sentence pairs, English first
+Bitext: TypeAlias = "str | Path | Sequence[str | Path] | Sequence[tuple[str, str]]"
+#: file names, or a list of lines wrapped in `Lines`
+Text: TypeAlias = "str | Path | Sequence[str | Path] | Lines"
+
+
+class Lines(list[str]):
+    """Lines of text in memory, told apart from a list of file names."""
+
+
+@dataclass(frozen=True)
+class PersistedInputs:
+    """Names that a recipe can hold."""
+
+    model: str
+    bitext: list[str]
+    text: list[str]
+    source_text: list[str]
+    eval_bitext: str | None
+
+
+def persist_inputs(
+    folder: Path,
+    model: str | Path | LanguageModel | SentenceTransformer | tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    bitext: Bitext,
+    text: Text,
+    source_text: Text,
+    eval_bitext: Bitext | None,
+) -> PersistedInputs:
+    """Names for all inputs of a run, writing into ``folder`` those that are objects."""
+    evaluation = _bitext(folder, "eval", eval_bitext) if eval_bitext is not None else []
+    if len(evaluation) > 1:
+        raise CorpusError(f"One bitext can be held out for evaluation; {len(evaluation)} were given.")
+    return PersistedInputs(
+        _model(folder, model),
+        _bitext(folder, "bitext", bitext),
+        _text(folder, "text", text),
+        _text(folder, "source-text", source_text),
+        evaluation[0] if evaluation else None,
+    )
+
+
+def _write(folder: Path, stem: str, suffix: str, content: str) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}{suffix}"
+    path.write_text(content, encoding="utf-8")
+    return str(path)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _bitext(folder: Path, stem: str, given: Bitext) -> list[str]:
+    if isinstance(given, str | Path):
+        return [str(given)]
+    entries: list[Any] = list(given)
+    if all(isinstance(entry, str | Path) for entry in entries):
+        return [str(entry) for entry in entries]
+    if not all(isinstance(entry, Sequence) and len(entry) == 2 for entry in entries):
+        raise CorpusError("A bitext in memory is a list of (English, foreign) pairs; some entries are not.")
+    lines = [f"{_one_line(english)}\t{_one_line(foreign)}\n" for english, foreign in entries]
+    return [_write(folder, stem, ".tsv", "".join(lines))]
+
+
+def _text(folder: Path, stem: str, given: Text) -> list[str]:
+    if isinstance(given, Lines):
+        return [_write(folder, stem, ".txt", "".join(_one_line(line) + "\n" for line in given))]
+    if isinstance(given, str | Path):
+        return [str(given)]
+    return [str(entry) for entry in given]
+
+
+def _model(folder: Path, given: Any) -> str:
+    if isinstance(given, str | Path):
+        return str(given)
+    aside, final = folder / ".aside-model", folder / "model"
+    shutil.rmtree(aside, ignore_errors=True)
+    if isinstance(given, LanguageModel):
+        save_model(given, aside)
+    elif isinstance(given, tuple) and len(given) == 2:
+        save_model(from_transformers(*given), aside)
+    elif hasattr(given, "save_pretrained") and hasattr(given, "encode"):
+        aside.mkdir(parents=True)
+        given.save_pretrained(str(aside), create_model_card=False)
+    else:
+        raise ModelError(
+            f"A model is a folder, a hub id, a SentenceTransformer or a (model, tokenizer) pair; given: "
+            f"{type(given).__name__}."
+        )
+    shutil.rmtree(final, ignore_errors=True)
+    aside.rename(final)
+    return str(final)

@@ -1,0 +1,238 @@
+"""Everything a run depends on, as one validated object that reads from and writes to YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import langcodes
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .errors import RecipeError
+
+Objective = Literal["auto", "mlm", "distill", "clm", "none"]
+
+_BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def budget_seconds(budget: str) -> float:
+    """Seconds of a time budget such as ``90m``, ``1h30m`` or ``45s``; ValueError if it is none or zero."""
+    match = _BUDGET.fullmatch(budget.strip())
+    parts = match.groups(default="0") if match else ("0",) * 3
+    seconds = sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=True))
+    if seconds <= 0:
+        raise ValueError(f"'{budget}' is no time budget; write it like 90m, 1h30m or 45s")
+    return seconds
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class CorpusRecipe(_Section):
+    """What is read and what is dropped.
+
+    text: files in the new language; empty means the foreign side of the bitext. source_text: English files; empty
+    means the English side. max_chars: longer lines (and pairs with a longer side) are dropped and counted.
+    """
+
+    text: tuple[str, ...] = ()
+    source_text: tuple[str, ...] = ()
+    max_chars: Annotated[int, Field(ge=10)] = 2000
+
+
+class VocabularyRecipe(_Section):
+    """The new language's tokenizer.
+
+    tokenizer: a folder or hub id to use as it is; without it one is trained on the text. size: tokens wanted; without
+    it 32,000 or what the text supports, whichever is smaller. min_count: a merge must be seen this often in training.
+    """
+
+    tokenizer: str | None = None
+    size: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
+    min_count: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _one_of(self) -> VocabularyRecipe:
+        if self.tokenizer is not None and self.size is not None:
+            raise ValueError("size is for a tokenizer that is trained; with a given tokenizer leave it out")
+        return self
+
+
+class AlignmentRecipe(_Section):
+    """The aligner (see `lingraft.evidence.alignment`).
+
+    iterations: EM iterations of each direction alone. agreement_iterations: further ones that train both directions to
+    agree. alpha: Dirichlet concentration. null_prior: probability that a token has no counterpart. max_tokens: longer
+    pairs are left out of the alignment and counted.
+    """
+
+    iterations: Annotated[int, Field(ge=1, le=50)] = 3
+    agreement_iterations: Annotated[int, Field(ge=0, le=50)] = 2
+    alpha: Annotated[float, Field(gt=0, le=10)] = 0.1
+    null_prior: Annotated[float, Field(gt=0, lt=1)] = 0.08
+    max_tokens: Annotated[int, Field(ge=1)] = 200
+
+
+class EvidenceRecipe(_Section):
+    """Where the correspondence of tokens comes from.
+
+    bitext: two-column TSV files (English first) or EN_FILE,XX_FILE. min_count: a token with fewer expected links than
+    this gets no row from the bitext.
+    """
+
+    bitext: tuple[str, ...] = ()
+    min_count: Annotated[float, Field(ge=0)] = 0.001
+    alignment: AlignmentRecipe = AlignmentRecipe()
+
+
+class TrainingRecipe(_Section):
+    """Training after the graft.
+
+    objective: ``auto`` takes what fits the source model (mlm, clm, or distill for a sentence encoder), ``none`` leaves
+    the graft as it is. steps, tokens, budget: at most one of them says how long; without any it is 2,000 steps.
+    budget: wall-clock time, as in 90m. batch_size: sentences per language and step (distill) or sequences of
+    sequence_length tokens (mlm, clm). embeddings_share: share of the steps that train the new embeddings alone.
+    learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share: share
+    of the steps with a rising rate. weight_decay: on the encoder's matrices. mask_rate: share of masked tokens (mlm). head_steps: steps that warm up a fresh
+    head (mlm) before anything else. precision: bf16 means autocast; auto takes it where the processor has it.
+    checkpoint_seconds: at least this time between two checkpoints.
+    """
+
+    objective: Objective = "auto"
+    steps: Annotated[int, Field(ge=1)] | None = None
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    budget: str | None = None
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    sequence_length: Annotated[int, Field(ge=8)] = 128
+    embeddings_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    embedding_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    warmup_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    contrast: Annotated[float, Field(ge=0)] = 1.0
+    temperature: Annotated[float, Field(gt=0)] = 0.05
+    head_steps: Annotated[int, Field(ge=0)] = 200
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+
+    @field_validator("budget")
+    @classmethod
+    def _budget(cls, value: str | None) -> str | None:
+        if value is not None:
+            budget_seconds(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingRecipe:
+        given = [name for name in ("steps", "tokens", "budget") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are given; only one of steps, tokens and budget can say how long")
+        return self
+
+
+class EvaluationRecipe(_Section):
+    """bitext: held-out sentence pairs, English first, for the retrieval score."""
+
+    bitext: str | None = None
+
+
+class Recipe(_Section):
+    """One run: from which model, to which language, with what, and how.
+
+    source: a model folder or a hub id. language: BCP 47 tag of the new language. seed: of everything random.
+    """
+
+    source: str
+    language: str
+    corpus: CorpusRecipe = CorpusRecipe()
+    vocabulary: VocabularyRecipe = VocabularyRecipe()
+    evidence: EvidenceRecipe = EvidenceRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    evaluation: EvaluationRecipe = EvaluationRecipe()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @field_validator("language")
+    @classmethod
+    def _tag(cls, value: str) -> str:
+        if not langcodes.tag_is_valid(value):
+            raise ValueError(f"'{value}' is no BCP 47 language tag; write it like fr, zh or zh-Hant")
+        return langcodes.standardize_tag(value)
+
+    def to_yaml(self) -> str:
+        """The whole recipe, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def build_recipe(values: Mapping[str, Any]) -> Recipe:
+    """Validates a nested mapping; RecipeError names the key, what was given and what is allowed."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "recipe"
+        if item["type"] == "extra_forbidden":
+            problems.append(f"unknown key '{key}'; known there are {', '.join(_known_keys(item['loc']))}")
+        elif item["type"] == "missing":
+            problems.append(f"'{key}' is missing")
+        else:
+            reason = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            given = item["input"]
+            shown = "" if isinstance(given, Mapping) or repr(given) in reason else f" (given: {given!r})"
+            problems.append(f"'{key}': {reason}{shown}")
+    return "Recipe: " + "; ".join(problems) + "."
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = Recipe
+    for part in location[:-1]:
+        inner = section.model_fields[str(part)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        section = inner
+    return list(section.model_fields)
+
+
+def read_recipe_file(path: Path) -> dict[str, Any]:
+    """The mapping in a recipe file, not validated yet, so that command-line options can be laid over it."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"Recipe file '{path}' does not exist.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"Recipe file '{path}' cannot be read: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"Recipe file '{path}' holds no mapping of keys to values.")
+    return values
+
+
+def set_key(values: dict[str, Any], assignment: str) -> None:
+    """Applies ``section.key=value`` (the value is read as YAML) to a nested mapping, in place."""
+    key, equals, raw = assignment.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set takes KEY=VALUE, for example training.batch_size=64; given: '{assignment}'.")
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {key}: '{raw}' is no YAML value.") from None
+    put(values, key.strip(), value)
+
+
+def put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a dotted key in a nested mapping, making the sections on the way."""
+    *sections, last = key.split(".")
+    for name in sections:
+        inner = values.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"Recipe: '{key}' cannot be set, '{name}' is not a section.")
+        values = inner
+    values[last] = value

@@ -1,0 +1,91 @@
+"""What run.json holds beyond the stages' own numbers, and the one table that is printed at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ..cache import write_aside
+
+_PACKAGES = ("lingraft", "torch", "transformers", "tokenizers", "sentence-transformers", "numpy", "scipy", "numba")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine."""
+    import torch
+
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # running from a source tree
+            versions[package] = "unknown"
+    return {
+        "versions": versions,
+        "machine": {
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def peak_memory_mb() -> int:
+    """Largest resident size of this process so far, in MB of 10^6 bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)
+
+
+def write_run(directory: Path, report: dict[str, Any]) -> None:
+    """Writes run.json, whole or not at all."""
+    write_aside(directory / "run.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+
+
+def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The summary of a run as (what, value) lines for a terminal."""
+    rows = [("language", str(report["language"])), ("source model", str(report["source"]["name"]))]
+    corpus = report["corpus"]
+    rows.append(("sentence pairs", f"{corpus['bitext']['kept']:,}"))
+    dropped = [
+        f"{corpus['bitext'][name]:,} {name}" for name in ("empty", "overlong", "malformed") if corpus["bitext"][name]
+    ]
+    if dropped:
+        rows.append(("pairs dropped", ", ".join(dropped)))
+    rows.append(("vocabulary", f"{report['vocabulary']['size']:,} tokens"))
+    shares = report["table"]["shares"]
+    rows.append(("rows from", ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())))
+    rows.append(("running text covered", f"{100 * report['table']['text_coverage']:.1f} %"))
+    if "training" in report:
+        training = report["training"]
+        rows.append(("training", f"{training['steps']:,} steps, {training['tokens']:,} tokens"))
+    rows += score_rows(report["scores"])
+    seconds = sum(value for name, value in report["seconds"].items() if name != "this_call")
+    rows.append(("time", f"{seconds:.0f} s"))
+    rows.append(("peak memory", f"{report['peak_memory_mb']:,} MB"))
+    return rows
+
+
+def score_rows(scores: dict[str, Any]) -> list[tuple[str, str]]:
+    """Scores as (what, value) lines."""
+    rows = []
+    for state, values in scores.items():
+        if not isinstance(values, dict):
+            continue
+        if "retrieval" in values:
+            r = values["retrieval"]
+            shown = f"en→xx {100 * r['en_to_xx']:.1f} %, xx→en {100 * r['xx_to_en']:.1f} % of {r['n']:,}"
+            rows.append((f"retrieval, {state}", shown))
+        for side, language in (("lm_xx", "new language"), ("lm_en", "English")):
+            if side in values:
+                rows.append((f"bits per byte, {language}, {state}", f"{values[side]['bits_per_byte']:.4f}"))
+    if "english_cosine" in scores:
+        rows.append(("English against untouched", f"mean cosine {scores['english_cosine']:.4f}"))
+    return rows

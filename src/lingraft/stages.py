@@ -1,0 +1,369 @@
+"""The stages of a run, each a function of what came before and of its part of the recipe, each with its cache key."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from .cache import StageCache, digest, folder_digest
+from .corpus import Counts, clean_pairs, clean_text, read_bitext, read_lines
+from .errors import CorpusError
+from .evidence import AlignerSettings, Provenance, TranslationTable, bitext_counts, build_table, encode
+from .recipe import Recipe, TrainingRecipe
+from .surgery import (
+    LanguageModel,
+    graft,
+    load_model,
+    load_tokenizer,
+    save_model,
+    save_tokenizer,
+    self_check,
+    with_masked_lm_head,
+)
+from .tasks import embed_sentences, evaluate_lm, evaluate_retrieval
+from .training import Progress, distillation_trainer, hold_out, language_model_trainer
+from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
+
+Update = Callable[[float, str], None]
+
+#: part of every key: raised when a stage gives something else for the same inputs
+_VERSION = 1
+
+#: lines of text that statistics and self-checks look at
+_SAMPLE = 2000
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run starts from: the recipe, the source model's folder, and the digest of every text file."""
+
+    recipe: Recipe
+    source_folder: Path
+    files: dict[str, str]
+
+    @cached_property
+    def model_digest(self) -> str:
+        """Content hash of the source model's folder."""
+        return folder_digest(self.source_folder)
+
+    @property
+    def corpus_key(self) -> list[Any]:
+        """Key of the corpus stage; other keys build on it."""
+        recipe = self.recipe
+        return [
+            _VERSION, [[Path(name).name, value] for name, value in self.files.items()],
+            recipe.corpus.max_chars, len(recipe.evidence.bitext), len(recipe.corpus.text),
+            len(recipe.corpus.source_text), recipe.evaluation.bitext is not None,
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The folder of the corpus stage."""
+
+    folder: Path
+
+    def _lines(self, name: str) -> list[str]:
+        path = self.folder / name
+        return path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Sentence pairs, English first."""
+        return list(zip(self._lines("bitext.en"), self._lines("bitext.xx"), strict=True))
+
+    @cached_property
+    def evaluation(self) -> list[tuple[str, str]]:
+        """Held-out sentence pairs, or none."""
+        return list(zip(self._lines("eval.en"), self._lines("eval.xx"), strict=True))
+
+    @cached_property
+    def foreign(self) -> list[str]:
+        """Running text of the new language: the text given, else the bitext's side."""
+        return self._lines("text.xx") or [pair[1] for pair in self.pairs]
+
+    @cached_property
+    def english(self) -> list[str]:
+        """Running English text: the text given, else the bitext's side."""
+        return self._lines("text.en") or [pair[0] for pair in self.pairs]
+
+
+def make_corpus(cache: StageCache, inputs: Inputs) -> tuple[Corpus, dict[str, Any]]:
+    """Reads, cleans and counts all text."""
+    recipe = inputs.recipe
+    limit = recipe.corpus.max_chars
+
+    def bitext(folder: Path, names: Sequence[str], stem: str) -> Counts:
+        counts = Counts()
+        with (folder / f"{stem}.en").open("w", encoding="utf-8") as en, (folder / f"{stem}.xx").open(
+            "w", encoding="utf-8"
+        ) as xx:
+            raw = chain.from_iterable(read_bitext(name, counts) for name in names)
+            for english, foreign in clean_pairs(raw, limit, counts):
+                en.write(english + "\n")
+                xx.write(foreign + "\n")
+        if not counts.kept:
+            raise CorpusError(
+                f"No sentence pair is left of {', '.join(names)}: {counts.read:,} read, {counts.empty:,} with an empty "
+                f"side, {counts.overlong:,} longer than {limit:,} characters."
+            )
+        return counts
+
+    def text(folder: Path, names: Sequence[str], side: str) -> Counts:
+        counts = Counts()
+        with (folder / f"text.{side}").open("w", encoding="utf-8") as out:
+            for line in clean_text(chain.from_iterable(read_lines(Path(name)) for name in names), limit, counts):
+                out.write(line + "\n")
+        if not counts.kept:
+            raise CorpusError(f"No line is left of {', '.join(names)}: {counts.read:,} read, {counts.empty:,} empty.")
+        return counts
+
+    def make(folder: Path) -> None:
+        counts = {"bitext": bitext(folder, recipe.evidence.bitext, "bitext").as_dict()}
+        if recipe.corpus.text:
+            counts["text"] = text(folder, recipe.corpus.text, "xx").as_dict()
+        if recipe.corpus.source_text:
+            counts["source_text"] = text(folder, recipe.corpus.source_text, "en").as_dict()
+        if recipe.evaluation.bitext:
+            counts["eval_bitext"] = bitext(folder, [recipe.evaluation.bitext], "eval").as_dict()
+        (folder / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+
+    folder = cache.stage("corpus", inputs.corpus_key, make)
+    return Corpus(folder), json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+
+
+def describe_corpus(counts: dict[str, Any]) -> str:
+    """One line for the progress display."""
+    bitext = counts["bitext"]
+    note = f"{bitext['kept']:,} pairs"
+    if bitext["malformed"]:
+        lines = ", ".join(str(line) for line in bitext["malformed_lines"][:3])
+        note += f", {bitext['malformed']:,} malformed lines skipped (line {lines})"
+    return note
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The target tokenizer and what run.json says of it."""
+
+    tokenizer: PreTrainedTokenizerBase
+    key: list[Any]
+    report: dict[str, Any]
+
+
+def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, corpus: Corpus) -> Vocabulary:
+    """Trains the target tokenizer on all foreign text, or takes the one that was given."""
+    recipe = inputs.recipe.vocabulary
+    if recipe.tokenizer:
+        tokenizer = load_tokenizer(recipe.tokenizer)
+        key: list[Any] = ["given", tokenizer_hash(tokenizer)]
+    else:
+        key = [inputs.corpus_key, tokenizer_hash(source.tokenizer), recipe.size, recipe.min_count]
+
+        def make(folder: Path) -> None:
+            lines = corpus.foreign
+            if inputs.recipe.corpus.text:  # the bitext's words need tokens too: their rows have the best evidence
+                lines = lines + [pair[1] for pair in corpus.pairs]
+            save_tokenizer(train_tokenizer(source.tokenizer, lines, recipe.size, recipe.min_count), folder)
+
+        tokenizer = load_tokenizer(cache.stage("vocabulary", key, make))
+    sample = encode(tokenizer, corpus.foreign[:_SAMPLE])
+    unknown = special_ids(tokenizer).get("unk", -1)
+    report = {
+        "size": len(tokenizer),
+        "hash": tokenizer_hash(tokenizer),
+        "special_ids": special_ids(tokenizer),
+        "tokens_per_line": float(sample.ids.size / max(1, len(sample))),
+        "unknown_share": float((sample.ids == unknown).mean()) if sample.ids.size else 0.0,
+    }
+    return Vocabulary(tokenizer, key, report)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The translation table on disk and what run.json says of it."""
+
+    path: Path
+    key: list[Any]
+    report: dict[str, Any]
+
+
+def make_table(
+    cache: StageCache, inputs: Inputs, source: LanguageModel, vocabulary: Vocabulary, corpus: Corpus, update: Update
+) -> Table:
+    """Aligns the bitext on subwords and makes the translation table of it and of the other evidence."""
+    recipe = inputs.recipe.evidence
+    key = [inputs.corpus_key, vocabulary.key, tokenizer_hash(source.tokenizer), recipe.min_count,
+           recipe.alignment.model_dump()]  # fmt: skip
+
+    def make(folder: Path) -> None:
+        a = recipe.alignment
+        settings = AlignerSettings(a.iterations, a.agreement_iterations, a.alpha, a.null_prior)
+
+        def on_iteration(done: int, total: int, likelihood: float) -> None:
+            update(0.9 * done / total, f"log-likelihood {likelihood:.3f}")
+
+        counts, overlong = bitext_counts(
+            corpus.pairs, source.tokenizer, vocabulary.tokenizer, settings, a.max_tokens, on_iteration
+        )
+        table = build_table(source.tokenizer, vocabulary.tokenizer, counts, recipe.min_count)
+        table.save(folder / "table.npz")
+        sample = encode(vocabulary.tokenizer, corpus.foreign[:_SAMPLE]).ids
+        rows = table.provenance[sample]
+        report = {
+            "shares": table.shares(),
+            "text_coverage": float((rows != Provenance.fallback).mean()) if sample.size else 0.0,
+            "entries": int(table.matrix.nnz),
+            "pairs_too_long": overlong,
+        }
+        (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+
+    folder = cache.stage("table", key, make)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return Table(folder / "table.npz", key, report)
+
+
+def describe_table(report: dict[str, Any]) -> str:
+    """One line for the progress display."""
+    return f"evidence for {100 * report['text_coverage']:.1f} % of the running text"
+
+
+@dataclass(frozen=True)
+class Models:
+    """Both models of a state of the run, as folders, and what run.json says of them."""
+
+    target: Path
+    source: Path
+    key: list[Any]
+    report: dict[str, Any]
+
+
+def _sample_texts(corpus: Corpus) -> list[str]:
+    return [line for side in (corpus.foreign, corpus.english) for line in side[:3]]
+
+
+def make_graft(
+    cache: StageCache, inputs: Inputs, source: LanguageModel, vocabulary: Vocabulary, table: Table, corpus: Corpus
+) -> Models:
+    """Writes the grafted model, before any training."""
+    key = [table.key, inputs.model_digest, inputs.recipe.seed]
+
+    def make(folder: Path) -> None:
+        loaded = TranslationTable.load(table.path)
+        target = graft(source, vocabulary.tokenizer, loaded, "lingraft", inputs.recipe.seed)
+        save_model(target, folder / "target")
+        report = self_check(target, folder / "target", _sample_texts(corpus))
+        (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+
+    folder = cache.stage("graft", key, make)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return Models(folder / "target", inputs.source_folder, key, report)
+
+
+def _language_models(inputs: Inputs, grafted: Models, objective: str) -> tuple[LanguageModel, LanguageModel, bool]:
+    """Source and target ready to be trained, and whether their head is a fresh one."""
+    source, target = load_model(inputs.source_folder, head=True), load_model(grafted.target, head=True)
+    if objective != "mlm" or source.has_head:
+        return source, target, False
+    return (
+        source.with_model(with_masked_lm_head(source.model)),
+        target.with_model(with_masked_lm_head(target.model)),
+        True,
+    )
+
+
+def make_training(
+    cache: StageCache, inputs: Inputs, training: TrainingRecipe, grafted: Models, corpus: Corpus, update: Update
+) -> Models:
+    """Trains from the graft; interrupted, it goes on from its newest checkpoint."""
+    objective, seed = training.objective, inputs.recipe.seed
+    # how often checkpoints are written changes no weight
+    key = [grafted.key, training.model_dump(exclude={"checkpoint_seconds"})]
+    checkpoints = cache.path("checkpoints", key)
+
+    def on_step(progress: Progress) -> None:
+        losses = " ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+        note = f"{progress.stage} {progress.step:,}/{progress.steps:,} {losses} {progress.tokens_per_second:,.0f} tok/s"
+        update(progress.step / progress.steps, note)
+
+    def make(folder: Path) -> None:
+        source, target, fresh = _language_models(inputs, grafted, objective)
+        before: dict[str, Any] = {}
+        if objective == "distill":
+            trainer = distillation_trainer(source, target, corpus.pairs, training, seed, checkpoints)
+            report = trainer.run(on_step)
+        else:
+            english, english_held = hold_out(corpus.english)
+            foreign, foreign_held = hold_out(corpus.foreign)
+            trainer = language_model_trainer(source, target, english, foreign, training, seed, checkpoints, fresh)
+
+            def measure() -> dict[str, Any]:
+                return {
+                    "lm_xx": evaluate_lm(target, foreign_held, training.sequence_length),
+                    "lm_en": evaluate_lm(source, english_held, training.sequence_length),
+                }
+
+            warm = checkpoints / "after-head.json"
+
+            def after_head() -> None:
+                if not warm.is_file():
+                    warm.write_text(json.dumps(measure()), encoding="utf-8")
+
+            report = trainer.run(on_step, after_head)
+            before = json.loads(warm.read_text(encoding="utf-8"))
+            report["lm"] = {"before": before, "after": measure()}
+        for model in (source, target):
+            model.model.to(torch.device("cpu"))  # type: ignore[arg-type]
+            for module in model.pooling:
+                module.cpu()
+        texts = _sample_texts(corpus)
+        save_model(target, folder / "target")
+        report["self_check"] = {"target": self_check(target, folder / "target", texts)}
+        if objective == "distill" and training.embeddings_share == 1:
+            shutil.copytree(inputs.source_folder, folder / "source", ignore=shutil.ignore_patterns(".*"))
+        else:
+            save_model(source, folder / "source")
+            report["self_check"]["source"] = self_check(source, folder / "source", texts)
+        (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+
+    folder = cache.stage("trained", key, make)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return Models(folder / "target", folder / "source", key, report)
+
+
+def make_scores(
+    cache: StageCache, inputs: Inputs, grafted: Models, final: Models, update: Update
+) -> dict[str, Any]:
+    """Scores of the untouched English model, of the graft and of the trained model, on the held-out pairs."""
+
+    def make() -> dict[str, Any]:
+        scores: dict[str, Any] = {}
+        corpus = Corpus(cache.path("corpus", inputs.corpus_key))
+        untouched = load_model(inputs.source_folder)
+        states = {"untouched": (inputs.source_folder, inputs.source_folder), "grafted": (grafted.source, grafted.target)}
+        if final is not grafted:
+            states["trained"] = (final.source, final.target)
+        pairs = corpus.evaluation
+        for number, (state, (source, target)) in enumerate(states.items() if pairs else ()):
+            update(number / len(states), state)
+            scores[state] = {"retrieval": evaluate_retrieval(load_model(source), load_model(target), pairs)}
+        if final is not grafted:
+            english = list(dict.fromkeys([pair[0] for pair in pairs] or corpus.english))[:500]
+            same = embed_sentences(untouched, english) * embed_sentences(load_model(final.source), english)
+            scores["english_cosine"] = float(np.mean(same.sum(1)))
+            for state, when in (("grafted", "before"), ("trained", "after")):
+                scores.setdefault(state, {}).update(final.report.get("lm", {}).get(when, {}))
+        return scores
+
+    return cache.value("scores", [final.key, digest(inputs.corpus_key)], make)

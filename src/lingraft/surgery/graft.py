@@ -1,0 +1,111 @@
+"""Putting a new vocabulary under a model: input embeddings, output embeddings, output bias, and the ids in the config."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..errors import TableError
+from ..evidence import Provenance, TranslationTable
+from ..vocabulary import ROLES, special_ids
+from .models import LanguageModel
+
+Method = Literal["lingraft", "mean", "random"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+def vocabulary_parameters(model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
+    """The parameters with one row per token, by role: ``input``, ``output`` (where not tied to it) and ``bias``."""
+    found = {"input": model.get_input_embeddings().weight}
+    output = model.get_output_embeddings()
+    if output is not None:
+        if output.weight is not found["input"]:
+            found["output"] = output.weight
+        if getattr(output, "bias", None) is not None:
+            found["bias"] = output.bias
+    return found
+
+
+def mix_rows(
+    rows: Tensor, table: TranslationTable, method: Method, generator: np.random.Generator
+) -> Tensor:
+    """New rows for the target vocabulary out of the source's.
+
+    rows: float (V_source or more, width), or (V_source or more,) for a bias; rows beyond the tokenizer are padding and
+    take no part. Returns the same dtype with V_target rows. ``lingraft`` takes the mixture of the table, E_f = A E_e
+    (Tran 2020, equation 1), and draws rows without evidence from a normal with the mean and standard deviation of the
+    source's rows in each dimension; ``random`` draws every row so and ``mean`` sets them to the mean. Special tokens
+    keep their own rows under every method. A bias without evidence is the mean bias.
+    """
+    matrix = table.matrix
+    if rows.shape[0] < matrix.shape[1]:
+        raise TableError(f"The model has {rows.shape[0]:,} embedding rows and the table {matrix.shape[1]:,} columns.")
+    source = rows.detach().float().numpy()[: matrix.shape[1]].astype(np.float64)
+    mean, spread = source.mean(0), source.std(0)
+    result = np.broadcast_to(mean, (matrix.shape[0], *source.shape[1:])).copy()
+    if method != "mean" and source.ndim == 2:
+        drawn = generator.normal(size=result.shape) * spread
+        result += drawn
+    known = table.provenance == Provenance.special
+    if method == "lingraft":
+        known = table.provenance != Provenance.fallback
+    picked = sparse.csr_matrix(matrix[known], dtype=np.float64)
+    result[known] = picked @ source
+    return torch.from_numpy(result).to(rows.dtype)
+
+
+def graft(
+    source: LanguageModel,
+    tokenizer: PreTrainedTokenizerBase,
+    table: TranslationTable,
+    method: Method = "lingraft",
+    seed: int = 0,
+) -> LanguageModel:
+    """A copy of the source model under the new tokenizer, its vocabulary-sized parts made from the table.
+
+    Raises TableError if the table belongs to other tokenizers. The source is left untouched.
+    """
+    table.check_tokenizers(source.tokenizer, tokenizer)
+    generator = np.random.default_rng(seed)
+    rows = {
+        name: mix_rows(parameter, table, method, generator)
+        for name, parameter in vocabulary_parameters(source.model).items()
+    }
+    model = copy.deepcopy(source.model)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        for name, parameter in vocabulary_parameters(model).items():
+            parameter.copy_(rows[name])
+    for config in (model.config, getattr(model, "generation_config", None)):
+        _renumber(config, special_ids(source.tokenizer), special_ids(tokenizer))
+    return source.with_model(model.eval(), tokenizer)
+
+
+def _renumber(config: Any, old: dict[str, int], new: dict[str, int]) -> None:
+    """Special ids in a config, by role; an id that is no special token of the source's is left alone."""
+    for role in ROLES:
+        name = f"{role}_token_id"
+        given = getattr(config, name, None)
+        moved = {old[r]: new[r] for r in (*ROLES, role) if r in old and r in new}
+        if isinstance(given, int):
+            setattr(config, name, moved.get(given, given))
+        elif isinstance(given, list):
+            setattr(config, name, [moved.get(identifier, identifier) for identifier in given])
+
+
+def share_body(owner: PreTrainedModel, follower: PreTrainedModel) -> None:
+    """Makes the follower use the owner's parameters for everything that is not vocabulary-sized, in place.
+
+    After it a gradient step through either model moves one and the same body.
+    """
+    own = {id(parameter) for parameter in vocabulary_parameters(follower).values()}
+    for name, parameter in list(follower.named_parameters(remove_duplicate=False)):
+        if id(parameter) not in own:
+            module, _, leaf = name.rpartition(".")
+            setattr(follower.get_submodule(module), leaf, owner.get_parameter(name))

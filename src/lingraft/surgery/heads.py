@@ -1,0 +1,47 @@
+"""A masked-language-model head for an encoder that was saved without one."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from transformers import MODEL_FOR_MASKED_LM_MAPPING, PreTrainedModel
+
+from ..errors import ModelError
+
+#: far enough right of zero that GELU is the identity on the values of a normalised hidden state
+_SHIFT = 8.0
+
+
+def with_masked_lm_head(encoder: PreTrainedModel) -> PreTrainedModel:
+    """The encoder under a masked-LM head that starts as the identity over its own (tied) embeddings.
+
+    The encoder object itself becomes the base of the result. A dense layer of the head becomes the identity plus a
+    shift that carries every value to where the activation is linear; the layer norm behind it takes the shift away
+    again, so that the head reads the encoder's hidden state as it is. Output biases start at zero.
+    """
+    try:
+        head_class = MODEL_FOR_MASKED_LM_MAPPING[type(encoder.config)]
+    except KeyError:
+        raise ModelError(f"{type(encoder).__name__} has no masked-language-model form in transformers.") from None
+    config = copy.deepcopy(encoder.config)
+    config.tie_word_embeddings = True
+    model: PreTrainedModel = head_class(config)
+    setattr(model, model.base_model_prefix, encoder)
+    model.tie_weights()
+    output = model.get_output_embeddings()
+    inside = {id(module) for module in encoder.modules()}
+    with torch.no_grad():
+        for module in model.modules():
+            if id(module) in inside or module is output:
+                continue
+            if isinstance(module, nn.Linear) and module.in_features == module.out_features:
+                nn.init.eye_(module.weight)
+                if module.bias is not None:
+                    nn.init.constant_(module.bias, _SHIFT)
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+        if getattr(output, "bias", None) is not None:
+            output.bias.zero_()
+    return model.eval()

@@ -1,0 +1,216 @@
+"""A language model with all that belongs to it: reading one, embedding sentences with it, writing one.
+
+The kind is read from the checkpoint: a ``modules.json`` makes a sentence encoder, otherwise the architecture named in
+``config.json`` decides. Weights are read from safetensors only, and no code from a checkpoint is run.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ..errors import ModelError
+
+Kind = Literal["masked", "causal", "sentence"]
+
+#: files of a sentence-transformers folder that describe the pipeline around the transformer
+_PIPELINE_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A transformer, its tokenizer and, for a sentence encoder, the modules behind it.
+
+    model: with its language-modelling head where it has one (see ``has_head``). pooling: the modules that follow the
+    transformer in a sentence encoder, empty otherwise. folder: where it was read from; pipeline files are copied from
+    there. max_length: tokens a text may have, special ones included.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    kind: Kind
+    pooling: tuple[nn.Module, ...] = ()
+    folder: Path | None = None
+    max_length: int = 512
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the model has output embeddings over its vocabulary."""
+        return self.model.get_output_embeddings() is not None
+
+    def with_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> LanguageModel:
+        """The same around another transformer."""
+        return replace(self, model=model, tokenizer=tokenizer or self.tokenizer)
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Sentence embeddings, float (batch, width), of int64 (batch, length) ids.
+
+        A sentence encoder runs its own pipeline; any other model the mean over its last hidden states.
+        """
+        hidden = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if not self.pooling:
+            weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+            return (hidden * weights).sum(1) / weights.sum(1)  # type: ignore[no-any-return]
+        features = {"token_embeddings": hidden, "attention_mask": attention_mask, "input_ids": input_ids}
+        for module in self.pooling:
+            features = module(features)
+        return features["sentence_embedding"]
+
+
+def _weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"'{folder}' has no config.json; a Hugging Face model folder was expected.")
+    if not _weights(folder):
+        pickled = [path.name for path in folder.glob("*.bin")]
+        raise ModelError(
+            f"'{folder}' has no weights: no .safetensors file was found"
+            + (f" ({', '.join(pickled)} is a pickle, which is not read; save it as safetensors first)." if pickled else ".")
+        )
+
+
+def resolve_model(name: str) -> Path:
+    """The local folder of a model: the path given, or the snapshot of a hub id."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        _check_folder(path)
+        return path
+    if path.exists():
+        raise ModelError(f"'{name}' is a file; a model folder or a Hugging Face id was expected.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+    except Exception as error:
+        raise ModelError(
+            f"'{name}' is no folder here, and it could not be fetched as a Hugging Face id "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'})."
+        ) from None
+    _check_folder(folder)
+    return folder
+
+
+def _kind(folder: Path, architectures: list[str]) -> Kind:
+    if (folder / "modules.json").is_file():
+        return "sentence"
+    name = architectures[0] if architectures else ""
+    if name.endswith(("ForCausalLM", "LMHeadModel")):
+        return "causal"
+    if name.endswith(("ForMaskedLM", "ForPreTraining", "Model")):
+        return "masked"
+    raise ModelError(
+        f"'{folder}' is a {name or 'model of unnamed architecture'}; a masked or causal language model, an encoder or "
+        "a sentence-transformers folder was expected."
+    )
+
+
+def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
+    """A tokenizer from a folder or hub id; ModelError if there is none."""
+    local = Path(name).is_dir()
+    try:
+        return AutoTokenizer.from_pretrained(str(name), local_files_only=local)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"No tokenizer could be read from '{name}' ({reason}).") from None
+
+
+def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
+    """Reads a model folder or hub id in float32 on the CPU.
+
+    head: a sentence encoder that was saved with its masked-language-model head is read as that masked model.
+    Raises ModelError when it is missing, without weights, or of a kind that cannot be transferred.
+    """
+    folder = resolve_model(str(name))
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        architectures = list(config.architectures or [])
+        kind = _kind(folder, architectures)
+        if kind == "sentence" and head and architectures and architectures[0].endswith("ForMaskedLM"):
+            kind = "masked"
+        if kind == "sentence":
+            encoder = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+            return from_sentence_transformer(encoder, folder)
+        bare = (config.architectures or [""])[0].endswith("Model") and kind == "masked"
+        loader: Any = AutoModelForCausalLM if kind == "causal" else AutoModel if bare else AutoModelForMaskedLM
+        model = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+    except ModelError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        raise ModelError(f"'{name}' could not be loaded as a model ({type(error).__name__}: {reason}).") from None
+    return replace(_wrap(model, load_tokenizer(folder), kind), folder=folder)
+
+
+def _wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, kind: Kind) -> LanguageModel:
+    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) or 512)
+    if model.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        limit = min(limit, model.config.max_position_embeddings - 2)  # positions start behind the padding id
+    return LanguageModel(model.eval(), tokenizer, kind, (), None, int(min(limit, 1024)))
+
+
+def from_transformers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:
+    """Wraps a loaded transformers model; its class says of which kind it is."""
+    return _wrap(model, tokenizer, _kind(Path("the given model"), [type(model).__name__]))
+
+
+def from_sentence_transformer(encoder: SentenceTransformer, folder: Path | None = None) -> LanguageModel:
+    """Wraps a loaded sentence encoder whose first module is a transformer."""
+    first, *rest = list(encoder)
+    model = getattr(first, "auto_model", None)
+    if not isinstance(model, PreTrainedModel):
+        raise ModelError("The sentence encoder's first module is no transformer; only such encoders can be transferred.")
+    limit = encoder.max_seq_length or 512
+    return LanguageModel(model.float().eval(), encoder.tokenizer, "sentence", tuple(rest), folder, int(limit))
+
+
+def save_model(language_model: LanguageModel, folder: Path) -> None:
+    """Writes a folder that plain transformers (or sentence-transformers) loads; the pipeline files are kept as they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if language_model.kind == "sentence":
+        if language_model.folder is None:
+            raise ModelError("The folder of the sentence encoder is not known, so its pipeline cannot be written.")
+        copy_pipeline(language_model.folder, folder)
+    language_model.model.save_pretrained(folder)
+    save_tokenizer(language_model.tokenizer, folder)
+
+
+def copy_pipeline(source: Path, folder: Path) -> None:
+    """Copies what a sentence-transformers folder holds besides the transformer itself."""
+    for name in _PIPELINE_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+    for module in json.loads((source / "modules.json").read_text(encoding="utf-8")):
+        relative = PurePosixPath(module["path"])
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ModelError(f"'{source}/modules.json' names the path '{relative}' outside its folder.")
+        if relative.parts and (source / relative).is_dir():
+            shutil.copytree(source / relative, folder / relative, dirs_exist_ok=True)
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes the tokenizer under the class name that every release of transformers knows."""
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,67 @@
+"""Translation retrieval: does a sentence lie nearest to its own translation among all sentences of the test?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..corpus import TokenSequences
+from ..evidence import encode
+from ..surgery import LanguageModel
+from ..training.data import pad
+from ..training.objectives import framed
+
+Array = np.ndarray[Any, Any]
+
+#: rows of similarity held at once
+_BLOCK = 2048
+
+
+def embed_sentences(language_model: LanguageModel, lines: list[str], batch_size: int = 64) -> Array:
+    """Unit sentence vectors, float32 (lines, width), in the order of the lines."""
+    text: TokenSequences = framed(language_model, encode(language_model.tokenizer, lines))
+    order = np.argsort(text.lengths, kind="stable")
+    model = language_model.model
+    device = next(model.parameters()).device
+    result: Array = np.zeros((0, 0), np.float32)
+    with torch.inference_mode():
+        for start in range(0, order.size, batch_size):
+            batch = order[start : start + batch_size]
+            ids, mask = pad([text[k] for k in batch], language_model.tokenizer.pad_token_id or 0)
+            vectors = language_model.embed(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+            vectors = torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
+            if not result.size:
+                result = np.zeros((len(lines), vectors.shape[1]), np.float32)
+            result[batch] = vectors
+    return result
+
+
+def nearest(queries: Array, candidates: Array) -> Array:
+    """For each row of queries the number of the most similar candidate, by dot product, int64 (queries,)."""
+    blocks = range(0, len(queries), _BLOCK)
+    return np.concatenate([np.zeros(0, np.int64), *((queries[k : k + _BLOCK] @ candidates.T).argmax(1) for k in blocks)])
+
+
+def retrieval_scores(english: Array, foreign: Array) -> dict[str, float | int | str]:
+    """Share of sentences, in both directions, whose nearest sentence of the other language is their translation.
+
+    english, foreign: unit vectors, row k of one translates row k of the other.
+    """
+    own = np.arange(len(english))
+    return {
+        "task": "retrieval",
+        "en_to_xx": float((nearest(english, foreign) == own).mean()),
+        "xx_to_en": float((nearest(foreign, english) == own).mean()),
+        "n": len(english),
+    }
+
+
+def evaluate_retrieval(
+    source: LanguageModel, target: LanguageModel, pairs: list[tuple[str, str]]
+) -> dict[str, float | int | str]:
+    """Retrieval between English sentences under the source model and their translations under the target model."""
+    return retrieval_scores(
+        embed_sentences(source, [pair[0] for pair in pairs]), embed_sentences(target, [pair[1] for pair in pairs])
+    )

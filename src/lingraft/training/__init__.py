@@ -1,0 +1,23 @@
+"""Training both languages through one body: objectives, the loop, and its checkpoints."""
+
+from .build import DEFAULTS, distillation_trainer, language_model_trainer, resolve_training
+from .data import hold_out
+from .loop import Progress, Trainer
+from .objectives import causal_loss, framed, masked_loss
+from .precision import autocast, default_device, resolve_precision
+
+__all__ = [
+    "DEFAULTS",
+    "Progress",
+    "Trainer",
+    "autocast",
+    "causal_loss",
+    "default_device",
+    "distillation_trainer",
+    "framed",
+    "hold_out",
+    "language_model_trainer",
+    "masked_loss",
+    "resolve_precision",
+    "resolve_training",
+]

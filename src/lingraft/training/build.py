@@ -1,0 +1,132 @@
+"""From a recipe and two models to a trainer: defaults by objective, the data, and which parameters train when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..corpus import TokenSequences
+from ..evidence import encode
+from ..recipe import TrainingRecipe, budget_seconds
+from ..surgery import LanguageModel, share_body, vocabulary_parameters
+from .loop import Groups, Schedule, Trainer
+from .objectives import Distillation, LanguageModelling, Objective, Side, framed
+from .precision import default_device, resolve_precision
+
+#: what the recipe leaves open, by objective
+DEFAULTS: dict[str, dict[str, float | int]] = {
+    "distill": {
+        "batch_size": 64, "embeddings_share": 1.0, "learning_rate": 2e-5, "embedding_learning_rate": 1e-3,
+    },
+    "mlm": {"batch_size": 16, "embeddings_share": 0.3, "learning_rate": 1e-4, "embedding_learning_rate": 1e-3},
+    "clm": {"batch_size": 8, "embeddings_share": 0.3, "learning_rate": 5e-5, "embedding_learning_rate": 5e-4},
+}  # fmt: skip
+
+DEFAULT_STEPS = 2000
+
+_HEAD_LEARNING_RATE = 1e-3
+
+#: longer sentences are cut for distillation
+_LONGEST_SENTENCE = 128
+
+
+def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
+    """The recipe with everything decided that it leaves to lingraft: objective, length, sizes, rates, precision."""
+    objective = recipe.objective
+    if objective == "auto":
+        objective = {"sentence": "distill", "masked": "mlm", "causal": "clm"}[kind]  # type: ignore[assignment]
+    values: dict[str, object] = {"objective": objective}
+    if objective == "none":
+        return recipe.model_copy(update=values)
+    for name, value in DEFAULTS[objective].items():
+        if getattr(recipe, name) is None:
+            values[name] = value
+    if recipe.steps is recipe.tokens is recipe.budget is None:
+        values["steps"] = DEFAULT_STEPS
+    values["precision"] = resolve_precision(recipe.precision, default_device())
+    return recipe.model_copy(update=values)
+
+
+def _groups(source: LanguageModel, target: LanguageModel, fresh_head: bool) -> Groups:
+    new = {f"target.{name}": p for name, p in vocabulary_parameters(target.model).items()}
+    english = {f"source.{name}": p for name, p in vocabulary_parameters(source.model).items()}
+    theirs = {id(p) for p in english.values()}
+    inside = {id(p) for p in source.model.base_model.parameters()}
+    head: dict[str, Tensor] = {}
+    body: dict[str, Tensor] = {}
+    for name, parameter in source.model.named_parameters():
+        if id(parameter) not in theirs:
+            group = head if fresh_head and id(parameter) not in inside else body
+            group[f"body.{name}"] = parameter
+    if fresh_head:  # the output biases belong to the head that is warmed up
+        head |= {key: group.pop(key) for group in (new, english) for key in list(group) if key.endswith(".bias")}
+    return Groups(new, english, body, head)
+
+
+def language_model_trainer(
+    source: LanguageModel, target: LanguageModel, english: Sequence[str], foreign: Sequence[str],
+    recipe: TrainingRecipe, seed: int, folder: Path, fresh_head: bool = False,
+) -> Trainer:  # fmt: skip
+    """Objectives ``mlm`` and ``clm`` on text of both languages; the recipe must be resolved."""
+    device = default_device()
+    assert recipe.batch_size is not None
+    _share(source, target, device)
+    objective = LanguageModelling(
+        Side(source, encode(source.tokenizer, list(english)), recipe.sequence_length),
+        Side(target, encode(target.tokenizer, list(foreign)), recipe.sequence_length),
+        masked=recipe.objective == "mlm", batch_size=recipe.batch_size, mask_rate=recipe.mask_rate, seed=seed,
+        device=device,
+    )  # fmt: skip
+    return _trainer(objective, source, target, recipe, device, folder, fresh_head)
+
+
+def distillation_trainer(
+    source: LanguageModel, target: LanguageModel, pairs: Sequence[tuple[str, str]], recipe: TrainingRecipe, seed: int,
+    folder: Path,
+) -> Trainer:  # fmt: skip
+    """Objective ``distill`` on sentence pairs, English first; the recipe must be resolved."""
+    device = default_device()
+    assert recipe.batch_size is not None
+    _share(source, target, device)
+    objective = Distillation(
+        source, target, _sentences(source, [pair[0] for pair in pairs]), _sentences(target, [pair[1] for pair in pairs]),
+        batch_size=recipe.batch_size, contrast=recipe.contrast, temperature=recipe.temperature, seed=seed,
+        device=device,
+    )  # fmt: skip
+    return _trainer(objective, source, target, recipe, device, folder, False)
+
+
+def _sentences(language_model: LanguageModel, lines: list[str]) -> TokenSequences:
+    encoded = framed(language_model, encode(language_model.tokenizer, lines))
+    if encoded.lengths.max(initial=0) <= _LONGEST_SENTENCE:
+        return encoded
+    return TokenSequences.from_lists(encoded[k][:_LONGEST_SENTENCE] for k in range(len(encoded)))
+
+
+def _share(source: LanguageModel, target: LanguageModel, device: torch.device) -> None:
+    source.model.to(device)  # type: ignore[arg-type]
+    target.model.to(device)  # type: ignore[arg-type]
+    for module in source.pooling:
+        module.to(device)
+    share_body(source.model, target.model)
+
+
+def _trainer(
+    objective: Objective, source: LanguageModel, target: LanguageModel, recipe: TrainingRecipe, device: torch.device,
+    folder: Path, fresh_head: bool,
+) -> Trainer:  # fmt: skip
+    assert recipe.embeddings_share is not None
+    assert recipe.learning_rate is not None
+    assert recipe.embedding_learning_rate is not None
+    schedule = Schedule(
+        steps=recipe.steps, tokens=recipe.tokens, seconds=budget_seconds(recipe.budget) if recipe.budget else None,
+        head_steps=recipe.head_steps if fresh_head else 0, embeddings_share=recipe.embeddings_share,
+        warmup_share=recipe.warmup_share, learning_rate=recipe.learning_rate,
+        embedding_learning_rate=recipe.embedding_learning_rate, head_learning_rate=_HEAD_LEARNING_RATE,
+        weight_decay=recipe.weight_decay, checkpoint_seconds=recipe.checkpoint_seconds,
+    )  # fmt: skip
+    precision = resolve_precision(recipe.precision, device)
+    return Trainer(objective, _groups(source, target, fresh_head), schedule, precision, device, folder)

@@ -1,0 +1,290 @@
+"""The one verb: from an English model and text of a new language to a model of that language, stage by stage.
+
+This module knows the order of the stages and nothing of what happens inside them. Every stage is a folder below
+``OUT/.cache`` named by the hash of its inputs, so a run that was stopped goes on where it was, and a run with other
+settings shares what it can.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import stages
+from .cache import StageCache, digest, file_digest, publish, write_aside
+from .corpus import check_readable, split_bitext
+from .errors import InputError, OutputError, RecipeError
+from .inputs import Bitext, Text, persist_inputs
+from .recipe import Recipe, build_recipe, put, read_recipe_file
+from .report import environment, peak_memory_mb, write_run
+from .surgery import LanguageModel, load_model, resolve_model
+from .training import resolve_training
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_log = logging.getLogger("lingraft")
+
+#: called with the stage's name, the share of it that is done (0 to 1) and a note for people
+OnProgress = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """A finished run. run: what run.json holds."""
+
+    directory: Path
+    recipe: Recipe
+    run: dict[str, Any]
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Scores by state of the model: ``untouched``, ``grafted``, ``trained``."""
+        scores: dict[str, Any] = self.run["scores"]
+        return scores
+
+    @property
+    def target(self) -> LanguageModel:
+        """The new language's model, read from ``directory/target``."""
+        return load_model(self.directory / "target")
+
+    @property
+    def source(self) -> LanguageModel:
+        """The English model, read from ``directory/source``."""
+        return load_model(self.directory / "source")
+
+
+def transfer(
+    model: str | Path | LanguageModel | SentenceTransformer | tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    *,
+    to: str,
+    out: str | Path,
+    bitext: Bitext = (),
+    text: Text = (),
+    source_text: Text = (),
+    eval_bitext: Bitext | None = None,
+    tokenizer: str | Path | None = None,
+    vocab_size: int | None = None,
+    objective: str = "auto",
+    steps: int | None = None,
+    tokens: int | None = None,
+    budget: str | None = None,
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    on_progress: OnProgress | None = None,
+) -> TransferResult:
+    """Grafts a language onto an English model.
+
+    model: folder, hub id, or a loaded model (a SentenceTransformer, a pair of transformers model and tokenizer).
+    to: BCP 47 tag. out: the run's folder. bitext: file names, or a list of (English, foreign) pairs. text, source_text:
+    file names, or lists of lines. settings: further recipe keys with dots, e.g. ``{"training.batch_size": 32}``.
+
+    Given loaded objects nothing touches the network; they are written to ``out/inputs`` first, so that the run can be
+    resumed. Raises InputError for what was given, RunError for what failed.
+    """
+    directory = Path(out)
+    with _removed_if_refused(directory):
+        persisted = persist_inputs(directory / "inputs", model, bitext, text, source_text, eval_bitext)
+        values: dict[str, Any] = {"source": persisted.model, "language": to, "seed": seed}
+        for key, value in {
+            "corpus.text": persisted.text,
+            "corpus.source_text": persisted.source_text,
+            "evidence.bitext": persisted.bitext,
+            "evaluation.bitext": persisted.eval_bitext,
+            "vocabulary.tokenizer": str(tokenizer) if tokenizer else None,
+            "vocabulary.size": vocab_size,
+            "training.objective": objective,
+            "training.steps": steps,
+            "training.tokens": tokens,
+            "training.budget": budget,
+            **(settings or {}),
+        }.items():
+            if value is not None:
+                put(values, key, value)
+        return run_recipe(build_recipe(values), directory, on_progress)
+
+
+def resume(directory: str | Path, on_progress: OnProgress | None = None) -> TransferResult:
+    """Goes on with a run that was stopped, to the same result; a finished run is left as it is and returned."""
+    directory = Path(directory)
+    path = directory / "recipe.yaml"
+    if not path.is_file():
+        raise OutputError(f"'{directory}' holds no run: there is no recipe.yaml in it.")
+    return run_recipe(build_recipe(read_recipe_file(path)), directory, on_progress)
+
+
+@contextmanager
+def _removed_if_refused(directory: Path) -> Iterator[None]:
+    """Removes the output folder again if the input turns out wrong and the folder was not there before."""
+    existed = directory.exists()
+    if existed and not directory.is_dir():
+        raise OutputError(f"'{directory}' is a file; a folder for the run was expected.")
+    try:
+        yield
+    except InputError:
+        if not existed:
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def _absolute(recipe: Recipe) -> Recipe:
+    """The recipe with absolute paths, so that it means the same from any folder."""
+
+    def text(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(str(Path(name).expanduser().absolute()) for name in names)
+
+    def bitext(name: str) -> str:
+        return ",".join(str(path.expanduser().absolute()) for path in split_bitext(name))
+
+    def model(name: str) -> str:
+        path = Path(name).expanduser()
+        return str(path.absolute()) if path.exists() else name
+
+    c, v, e, ev = recipe.corpus, recipe.vocabulary, recipe.evidence, recipe.evaluation
+    return recipe.model_copy(
+        update={
+            "source": model(recipe.source),
+            "corpus": c.model_copy(update={"text": text(c.text), "source_text": text(c.source_text)}),
+            "vocabulary": v.model_copy(update={"tokenizer": model(v.tokenizer) if v.tokenizer else None}),
+            "evidence": e.model_copy(update={"bitext": tuple(bitext(name) for name in e.bitext)}),
+            "evaluation": ev.model_copy(update={"bitext": bitext(ev.bitext) if ev.bitext else None}),
+        }
+    )
+
+
+def input_files(recipe: Recipe) -> list[Path]:
+    """Every text file a recipe names; CorpusError for the first that cannot be read."""
+    bitexts = [*recipe.evidence.bitext, *([recipe.evaluation.bitext] if recipe.evaluation.bitext else [])]
+    files = [path for name in bitexts for path in split_bitext(name)]
+    files += [Path(name) for name in (*recipe.corpus.text, *recipe.corpus.source_text)]
+    for path in files:
+        check_readable(path)
+    return files
+
+
+def check_inputs(recipe: Recipe) -> None:
+    """Raises InputError for everything that can be seen to be wrong before any work is done."""
+    input_files(recipe)
+    if not recipe.evidence.bitext:
+        raise RecipeError("No evidence: give at least one --bitext, from which the correspondence of words is learned.")
+    resolve_model(recipe.source)
+
+
+def run_recipe(recipe: Recipe, directory: Path, on_progress: OnProgress | None = None) -> TransferResult:
+    """Runs (or goes on with) a recipe in a folder; see `transfer`."""
+    began = time.perf_counter()
+    recipe = _absolute(recipe)
+    with _removed_if_refused(directory):
+        check_inputs(recipe)
+        _claim(directory, recipe)
+        run = _Run(recipe, directory, on_progress or _log_progress)
+        report = run.execute()
+    report["seconds"]["this_call"] = round(time.perf_counter() - began, 2)
+    write_run(directory, report)
+    return TransferResult(directory, run.recipe, report)
+
+
+def _log_progress(stage: str, share: float, note: str) -> None:
+    _log.info("%s %3.0f %% %s", stage, 100 * share, note)
+
+
+def _claim(directory: Path, recipe: Recipe) -> None:
+    """Makes the folder this run's own, or refuses it.
+
+    The recipe as it was asked for is remembered beside the resolved one, which also holds what the run decided itself.
+    """
+    path, request = directory / "recipe.yaml", directory / ".cache" / "request.sha256"
+    asked = digest(recipe.model_dump(mode="json"))
+    if path.is_file():
+        if build_recipe(read_recipe_file(path)) == recipe:
+            return
+        if not (request.is_file() and request.read_text(encoding="utf-8") == asked):
+            raise OutputError(
+                f"'{directory}' holds a different run (see its recipe.yaml). Give another --out, delete that folder, or "
+                f"go on with what it holds: lingraft resume {directory}"
+            )
+        return
+    if directory.exists() and any(entry.name not in ("inputs", ".cache") for entry in directory.iterdir()):
+        raise OutputError(f"'{directory}' is not empty and holds no run; give another --out.")
+    (directory / ".cache").mkdir(parents=True, exist_ok=True)
+    write_aside(request, asked)
+    write_aside(path, recipe.to_yaml())
+
+
+class _Run:
+    """The stages of one run, in order, and what each one says for run.json."""
+
+    def __init__(self, recipe: Recipe, directory: Path, on_progress: OnProgress) -> None:
+        self.recipe = recipe
+        self.directory = directory
+        self.cache = StageCache(directory / ".cache")
+        self.progress = on_progress
+        self.report: dict[str, Any] = environment()
+
+    def _step(self, name: str) -> Callable[[float, str], None]:
+        def update(share: float, note: str = "") -> None:
+            self.progress(name, share, note)
+
+        update(0.0, "")
+        return update
+
+    def execute(self) -> dict[str, Any]:
+        """Runs what has not been run and returns the content of run.json."""
+        source_folder = resolve_model(self.recipe.source)
+        files = {str(path): file_digest(path) for path in input_files(self.recipe)}
+        inputs = stages.Inputs(self.recipe, source_folder, files)
+        self.report["inputs"] = files
+
+        update = self._step("corpus")
+        corpus, counts = stages.make_corpus(self.cache, inputs)
+        self.report["corpus"] = counts
+        update(1.0, stages.describe_corpus(counts))
+
+        update = self._step("vocabulary")
+        source = load_model(source_folder)
+        training = resolve_training(self.recipe.training, source.kind)
+        self.recipe = self.recipe.model_copy(update={"training": training})
+        write_aside(self.directory / "recipe.yaml", self.recipe.to_yaml())
+        vocabulary = stages.make_vocabulary(self.cache, inputs, source, corpus)
+        self.report["vocabulary"] = vocabulary.report
+        update(1.0, f"{len(vocabulary.tokenizer):,} tokens")
+
+        update = self._step("table")
+        table = stages.make_table(self.cache, inputs, source, vocabulary, corpus, update)
+        self.report["table"] = table.report
+        update(1.0, stages.describe_table(table.report))
+
+        update = self._step("graft")
+        grafted = stages.make_graft(self.cache, inputs, source, vocabulary, table, corpus)
+        self.report["graft"] = grafted.report
+        update(1.0, "")
+
+        final = grafted
+        if training.objective != "none":
+            update = self._step("training")
+            final = stages.make_training(self.cache, inputs, training, grafted, corpus, update)
+            self.report["training"] = final.report
+            update(1.0, f"{final.report['steps']:,} steps")
+
+        update = self._step("scores")
+        self.report["scores"] = stages.make_scores(self.cache, inputs, grafted, final, update)
+        update(1.0, "")
+
+        publish(table.path, self.directory / "table.npz")
+        publish(final.target, self.directory / "target")
+        publish(final.source, self.directory / "source")
+        self.report["language"] = self.recipe.language
+        self.report["source"] = {"name": self.recipe.source, "kind": source.kind, "hash": inputs.model_digest}
+        self.report["recipe_hash"] = digest(self.recipe.model_dump(mode="json"))
+        self.report["seconds"] = {name: round(value, 2) for name, value in self.cache.seconds.items()}
+        self.report["reused_stages"] = list(self.cache.reused)
+        self.report["peak_memory_mb"] = peak_memory_mb()
+        self.report["status"] = "done"
+        return self.report

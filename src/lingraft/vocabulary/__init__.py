@@ -1,0 +1,21 @@
+"""Tokenizers: training the new language's, special tokens by role, and the identity of tokens across notations."""
+
+from .special import ROLES, all_special_ids, special_ids
+from .tokens import TokenIdentity, backend_json, notation, token_identities, tokenizer_hash
+from .train import DEFAULT_SIZE, frame, keep_accents, plain_backend, train_tokenizer
+
+__all__ = [
+    "DEFAULT_SIZE",
+    "ROLES",
+    "TokenIdentity",
+    "all_special_ids",
+    "backend_json",
+    "frame",
+    "keep_accents",
+    "notation",
+    "plain_backend",
+    "special_ids",
+    "token_identities",
+    "tokenizer_hash",
+    "train_tokenizer",
+]

@@ -1,0 +1,25 @@
+"""Special tokens by what they are for, never by how they are spelled or numbered."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerBase
+
+#: the roles that a tokenizer can name, in transformers' own words
+ROLES = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Role -> token id for every role the tokenizer fills; several roles may share an id (bos and cls of RoBERTa)."""
+    found = {}
+    for role in ROLES:
+        identifier = getattr(tokenizer, f"{role}_token_id")
+        if identifier is not None:
+            found[role] = int(identifier)
+    return found
+
+
+def all_special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Every id that stands for no text: the roles and whatever else is marked special."""
+    return set(tokenizer.all_special_ids) | {
+        identifier for identifier, token in tokenizer.added_tokens_decoder.items() if token.special
+    }

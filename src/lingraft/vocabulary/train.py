@@ -1,0 +1,240 @@
+"""A tokenizer for the new language, of the same kind as the source model's.
+
+It keeps the source's normaliser (less whatever strips accents), pre-tokenizer, decoder and template; only the model
+inside is trained anew. Special tokens keep their ids, so that a model's config stays true; where the new vocabulary is
+smaller than such an id, that token moves to the end.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tokenizers import Tokenizer, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from ..errors import CorpusError, ModelError
+from .special import ROLES, all_special_ids
+from .tokens import backend_json, notation
+
+DEFAULT_SIZE = 32_000
+
+#: WordPiece gives up (writes the unknown token) on words longer than this
+_MAX_WORD = 100
+
+
+def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """A copy of the fast tokenizer that neither pads nor truncates, whatever its file says."""
+    backend = Tokenizer.from_str(json.dumps(backend_json(tokenizer)))
+    backend.no_padding()
+    backend.no_truncation()
+    return backend
+
+
+def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The special ids that the tokenizer puts before and after a single text."""
+    encoding = plain_backend(tokenizer).encode("a", add_special_tokens=True)
+    inside = [k for k, special in enumerate(encoding.special_tokens_mask) if not special]
+    if not inside:
+        return list(encoding.ids), []
+    return list(encoding.ids[: inside[0]]), list(encoding.ids[inside[-1] + 1 :])
+
+
+def keep_accents(normalizer: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The same normaliser without accent stripping, which destroys vowel signs and tone marks of many languages.
+
+    Where decomposition (NFD, NFKD) only prepared the stripping it becomes the matching composition.
+    """
+    if normalizer is None:
+        return None
+    normalizer = copy.deepcopy(normalizer)
+    if normalizer["type"] == "BertNormalizer":
+        normalizer["strip_accents"] = False
+    elif normalizer["type"] == "Sequence":
+        parts = normalizer["normalizers"]
+        if any(part["type"] == "StripAccents" for part in parts):
+            composed = {"NFD": "NFC", "NFKD": "NFKC"}
+            parts = [
+                {"type": composed.get(part["type"], part["type"])} if part["type"] in composed else part
+                for part in parts
+                if part["type"] != "StripAccents"
+            ]
+        normalizer["normalizers"] = [keep_accents(part) for part in parts]
+    elif normalizer["type"] == "StripAccents":
+        return None
+    return normalizer
+
+
+def _inner_characters(learner: Tokenizer, lines: Sequence[str], prefix: str) -> list[str]:
+    """Every character that stands inside a word, with the prefix, in code point order.
+
+    Given to the trainer in this order; it would otherwise number them as it meets them in a randomly seeded hash map,
+    break ties by those numbers, and make another vocabulary in every process.
+    """
+    inner: set[str] = set()
+    for start in range(0, len(lines), 1000):
+        chunk = "\n".join(lines[start : start + 1000])
+        if learner.normalizer is not None:
+            chunk = learner.normalizer.normalize_str(chunk)
+        for word in set(chunk.split()):
+            inner.update(word[1:])
+    return [prefix + character for character in sorted(inner)]
+
+
+def _trainer(
+    state: dict[str, Any], size: int, min_count: int, unknown: str | None, learner: Tokenizer, lines: Sequence[str]
+) -> Any:
+    kind = state["model"]["type"]
+    prefix = state["model"].get("continuing_subword_prefix") or ("##" if kind == "WordPiece" else "")
+    first = [unknown] if unknown else []
+    if prefix:
+        first += _inner_characters(learner, lines, prefix)
+    if kind == "WordPiece":
+        return trainers.WordPieceTrainer(
+            vocab_size=size, min_frequency=min_count, show_progress=False, special_tokens=first,
+            continuing_subword_prefix=prefix,
+        )  # fmt: skip
+    if kind == "BPE":
+        alphabet = pre_tokenizers.ByteLevel.alphabet() if notation(state) == "bytelevel" else []
+        return trainers.BpeTrainer(
+            vocab_size=size, min_frequency=min_count, show_progress=False, initial_alphabet=alphabet,
+            special_tokens=first, continuing_subword_prefix=prefix,
+            end_of_word_suffix=state["model"].get("end_of_word_suffix") or "",
+        )  # fmt: skip
+    if kind == "Unigram":
+        return trainers.UnigramTrainer(
+            vocab_size=size, show_progress=False, unk_token=unknown, special_tokens=first
+        )
+    raise ModelError(f"A tokenizer of kind {kind} cannot be trained; give one with --tokenizer.")
+
+
+def _blank(state: dict[str, Any], unknown: str | None) -> dict[str, Any]:
+    """The model part with nothing learned in it."""
+    model = dict(state["model"])
+    if model["type"] == "Unigram":
+        # an unknown piece is needed even before training
+        return model | {"vocab": [[unknown or "<unk>", 0.0]], "unk_id": 0}
+    empty: dict[str, Any] = {"vocab": {unknown: 0} if unknown and model["type"] == "WordPiece" else {}}
+    if model["type"] == "BPE":
+        # the merges of a byte-fallback model are learned on characters, the bytes come in afterwards
+        empty |= {"merges": [], "byte_fallback": False, "ignore_merges": False}
+    return model | empty | ({"max_input_chars_per_word": _MAX_WORD} if model["type"] == "WordPiece" else {})
+
+
+def _special_layout(source: PreTrainedTokenizerBase, state: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """The special added tokens of the source by id; ordinary added tokens are English text and are left behind."""
+    special = all_special_ids(source)
+    return {token["id"]: token for token in state["added_tokens"] if token["id"] in special}
+
+
+def _place(specials: dict[int, str], pieces: list[str]) -> list[str]:
+    """All tokens in the order of their ids: specials where they were if that is inside, pieces in the other places."""
+    total = len(specials) + len(pieces)
+    inside = {index: token for index, token in specials.items() if index < total}
+    # the displaced ones take the last free places
+    free = [index for index in range(total) if index not in inside]
+    displaced = [token for index, token in sorted(specials.items()) if index >= total]
+    ordered = [*pieces, *displaced]
+    for index, token in zip(free, ordered, strict=True):
+        inside[index] = token
+    return [inside[index] for index in range(total)]
+
+
+#: keeps merges inside words for SentencePiece-style BPE, whose own files have no pre-tokenizer
+_SPLIT_AT_SPACES = {"type": "Split", "pattern": {"String": "▁"}, "behavior": "MergedWithNext", "invert": False}
+
+
+def _learn(state: dict[str, Any], lines: Sequence[str], size: int, min_count: int, unknown: str | None) -> Any:
+    blank = {"model": _blank(state, unknown), "added_tokens": [], "post_processor": None}
+    blank |= {"padding": None, "truncation": None}
+    if state["pre_tokenizer"] is None and notation(state) == "metaspace":
+        blank["pre_tokenizer"] = _SPLIT_AT_SPACES
+    learner = Tokenizer.from_str(json.dumps(state | blank))
+    learner.train_from_iterator(lines, _trainer(state, size, min_count, unknown, learner, lines))
+    return json.loads(learner.to_str())["model"]
+
+
+def train_tokenizer(
+    source: PreTrainedTokenizerBase, lines: Sequence[str], size: int | None = None, min_count: int = 2
+) -> PreTrainedTokenizerFast:
+    """Trains a tokenizer of the source's kind on lines of the new language.
+
+    size: tokens in all, specials included. Without it 32,000 or what the text supports, whichever is smaller; a size
+    that the text cannot support raises CorpusError, as does text without a single token.
+    """
+    state = backend_json(source)
+    state["normalizer"] = keep_accents(state["normalizer"])
+    specials = _special_layout(source, state)
+    model = state["model"]
+    unknown = source.unk_token if model["type"] != "BPE" or model.get("unk_token") else None
+    byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)] if model.get("byte_fallback") else []
+    reserved = len(specials) + len(byte_tokens)
+    wanted = size or DEFAULT_SIZE
+    if wanted <= reserved:
+        raise CorpusError(f"A vocabulary of {wanted:,} has no room for text: {reserved:,} special and byte tokens.")
+    learned = _learn(state, lines, wanted - reserved + bool(unknown), min_count, unknown)
+    taken = {token["content"] for token in specials.values()} | set(byte_tokens)
+    entries = learned["vocab"]
+    scores = dict(entries) if isinstance(entries, list) else {}
+    by_id = [entry[0] for entry in entries] if scores else sorted(entries, key=entries.__getitem__)
+    pieces = byte_tokens + [token for token in by_id if token not in taken]
+    if len(pieces) == len(byte_tokens):
+        raise CorpusError("The text of the new language holds nothing to make a vocabulary from.")
+    supported = len(pieces) + len(specials)
+    if size is not None and supported < size:
+        raise CorpusError(
+            f"A vocabulary of {size:,} tokens was asked for and the text supports {supported:,}: "
+            "give more text, or a smaller --vocab-size, or leave the size out."
+        )
+    tokens = _place({index: token["content"] for index, token in specials.items()}, pieces)
+    if scores:
+        lowest = min(scores.values(), default=0.0)
+        learned["vocab"] = [[token, scores.get(token, lowest if token in byte_tokens else 0.0)] for token in tokens]
+        learned["unk_id"] = tokens.index(unknown) if unknown else None
+    else:
+        learned["vocab"] = {token: index for index, token in enumerate(tokens)}
+    for key in ("byte_fallback", "ignore_merges"):
+        if key in model:
+            learned[key] = model[key]
+    state["model"] = learned
+    return _assemble(source, state, specials, tokens)
+
+
+def _assemble(
+    source: PreTrainedTokenizerBase, state: dict[str, Any], specials: dict[int, dict[str, Any]], tokens: list[str]
+) -> PreTrainedTokenizerFast:
+    """A transformers tokenizer around the serialised state, with the source's roles and length limit."""
+    index_of = {token: index for index, token in enumerate(tokens)}
+    moved = {old: index_of[token["content"]] for old, token in specials.items()}
+    state["added_tokens"] = sorted(
+        ({**token, "id": moved[old]} for old, token in specials.items()), key=lambda token: int(token["id"])
+    )
+    state["padding"] = state["truncation"] = None
+    _renumber(state["post_processor"], index_of)
+    roles = {f"{role}_token": getattr(source, f"{role}_token") for role in ROLES}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)),
+        model_max_length=source.model_max_length,
+        model_input_names=list(source.model_input_names),
+        padding_side=source.padding_side,
+        clean_up_tokenization_spaces=False,
+        **({"chat_template": source.chat_template} if getattr(source, "chat_template", None) else {}),
+        **{name: token for name, token in roles.items() if token is not None},
+    )
+
+
+def _renumber(processor: Any, index_of: dict[str, int]) -> None:
+    """Writes the new ids of special tokens into a post-processor, in place."""
+    if processor is None:
+        return
+    if processor["type"] == "Sequence":
+        for part in processor["processors"]:
+            _renumber(part, index_of)
+    elif processor["type"] == "TemplateProcessing":
+        for entry in processor["special_tokens"].values():
+            entry["ids"] = [index_of[token] for token in entry["tokens"]]
+    elif processor["type"] in ("BertProcessing", "RobertaProcessing"):
+        for name in ("sep", "cls"):
+            processor[name] = [processor[name][0], index_of[processor[name][0]]]
