@@ -9,7 +9,9 @@ Names are loaded when they are first used, so that importing the package costs n
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -97,10 +99,20 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'lingraft' has no attribute {name!r}")
     value = getattr(import_module(f".{home}", __name__), name)
-    # importing the module `transfer` binds the name to it; the function is what the name means
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Importing the module `transfer`, from wherever, must not put it in the place of the function of that name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

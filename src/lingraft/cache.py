@@ -42,14 +42,27 @@ def write_aside(path: Path, content: str) -> None:
     aside.replace(path)
 
 
+def remove(path: Path) -> None:
+    """Removes a file or a folder as far as that goes."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed runs left half-written in a folder; nothing else may be writing there."""
+    for leftover in folder.glob(".aside-*"):
+        remove(leftover)
+
+
 class StageCache:
     """Folders ``NAME-HASH`` below one folder, each with a ``stage.json`` that says how long it took."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".aside-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        remove_leftovers(folder)
         #: seconds each stage took when it was made, in the order of use
         self.seconds: dict[str, float] = {}
         self.reused: list[str] = []

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .cache import folder_digest
 from .errors import CorpusError, ModelError
 from .surgery import LanguageModel, from_transformers, save_model
 
@@ -92,7 +93,7 @@ def _text(folder: Path, stem: str, given: Text) -> list[str]:
 def _model(folder: Path, given: Any) -> str:
     if isinstance(given, str | Path):
         return str(given)
-    aside, final = folder / ".aside-model", folder / "model"
+    aside = folder / ".aside-model"
     shutil.rmtree(aside, ignore_errors=True)
     if isinstance(given, LanguageModel):
         save_model(given, aside)
@@ -106,6 +107,9 @@ def _model(folder: Path, given: Any) -> str:
             f"A model is a folder, a hub id, a SentenceTransformer or a (model, tokenizer) pair; given: "
             f"{type(given).__name__}."
         )
-    shutil.rmtree(final, ignore_errors=True)
-    aside.rename(final)
+    final = folder / f"model-{folder_digest(aside)[:12]}"
+    if final.is_dir():
+        shutil.rmtree(aside)
+    else:
+        aside.rename(final)
     return str(final)

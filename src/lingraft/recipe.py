@@ -187,7 +187,8 @@ def _explain(error: ValidationError) -> str:
         else:
             reason = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
             given = item["input"]
-            shown = "" if isinstance(given, Mapping) or repr(given) in reason else f" (given: {given!r})"
+            told = isinstance(given, Mapping) or (item["type"] == "value_error" and repr(given) in reason)
+            shown = "" if told else f" (given: {given!r})"
             problems.append(f"'{key}': {reason}{shown}")
     return "Recipe: " + "; ".join(problems) + "."
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from .cache import StageCache, digest, folder_digest
+from .cache import StageCache, digest, folder_digest, write_aside
 from .corpus import Counts, clean_pairs, clean_text, read_bitext, read_lines
 from .errors import CorpusError
 from .evidence import AlignerSettings, Provenance, TranslationTable, bitext_counts, build_table, encode
@@ -213,9 +213,13 @@ def make_table(
         def on_iteration(done: int, total: int, likelihood: float) -> None:
             update(0.9 * done / total, f"log-likelihood {likelihood:.3f}")
 
+        threads = torch.get_num_threads()
         counts, overlong = bitext_counts(
             corpus.pairs, source.tokenizer, vocabulary.tokenizer, settings, a.max_tokens, on_iteration
         )
+        # numba sets the number of OpenMP threads of the whole process; with another number sums round differently, and
+        # a run that skips this stage when it is resumed would end with other weights
+        torch.set_num_threads(threads)
         table = build_table(source.tokenizer, vocabulary.tokenizer, counts, recipe.min_count)
         table.save(folder / "table.npz")
         sample = encode(vocabulary.tokenizer, corpus.foreign[:_SAMPLE]).ids
@@ -317,7 +321,7 @@ def make_training(
 
             def after_head() -> None:
                 if not warm.is_file():
-                    warm.write_text(json.dumps(measure()), encoding="utf-8")
+                    write_aside(warm, json.dumps(measure()))
 
             report = trainer.run(on_step, after_head)
             before = json.loads(warm.read_text(encoding="utf-8"))

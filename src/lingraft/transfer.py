@@ -8,7 +8,6 @@ settings shares what it can.
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import stages
-from .cache import StageCache, digest, file_digest, publish, write_aside
+from .cache import StageCache, digest, file_digest, publish, remove, remove_leftovers, write_aside
 from .corpus import check_readable, split_bitext
 from .errors import InputError, OutputError, RecipeError
 from .inputs import Bitext, Text, persist_inputs
@@ -122,15 +121,20 @@ def resume(directory: str | Path, on_progress: OnProgress | None = None) -> Tran
 
 @contextmanager
 def _removed_if_refused(directory: Path) -> Iterator[None]:
-    """Removes the output folder again if the input turns out wrong and the folder was not there before."""
-    existed = directory.exists()
-    if existed and not directory.is_dir():
+    """If the input turns out wrong, removes what was not in the output folder before, and that folder if it is new."""
+    if directory.exists() and not directory.is_dir():
         raise OutputError(f"'{directory}' is a file; a folder for the run was expected.")
+
+    def present() -> set[Path]:
+        parents = {path for path in (directory, *directory.parents) if path.exists()}
+        return parents | {path for folder in (directory, directory / "inputs") for path in folder.glob("*")}
+
+    before = present()
     try:
         yield
     except InputError:
-        if not existed:
-            shutil.rmtree(directory, ignore_errors=True)
+        for path in sorted(present() - before):
+            remove(path)
         raise
 
 
@@ -211,7 +215,8 @@ def _claim(directory: Path, recipe: Recipe) -> None:
                 f"go on with what it holds: lingraft resume {directory}"
             )
         return
-    if directory.exists() and any(entry.name not in ("inputs", ".cache") for entry in directory.iterdir()):
+    names = [entry.name for entry in directory.iterdir()] if directory.exists() else []
+    if any(name not in ("inputs", ".cache") and not name.startswith(".aside-") for name in names):
         raise OutputError(f"'{directory}' is not empty and holds no run; give another --out.")
     (directory / ".cache").mkdir(parents=True, exist_ok=True)
     write_aside(request, asked)
@@ -224,6 +229,7 @@ class _Run:
     def __init__(self, recipe: Recipe, directory: Path, on_progress: OnProgress) -> None:
         self.recipe = recipe
         self.directory = directory
+        remove_leftovers(directory)
         self.cache = StageCache(directory / ".cache")
         self.progress = on_progress
         self.report: dict[str, Any] = environment()

@@ -9,13 +9,46 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import zstandard
 
 from ..errors import CorpusError
 
 _SUFFIXES = (".gz", ".zst", ".xz", ".bz2")
+
+
+class _ZstandardStream(io.RawIOBase):
+    """The content of a ``.zst`` file, one frame or more; EOFError for a cut-off one, which zstandard takes as ended."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._unread = b""
+        self._content = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._content:
+            data = self._unread or self._stream.read(1 << 16)
+            if not data and self._frame:
+                raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+            if not data:
+                return 0
+            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            self._content = memoryview(self._frame.decompress(data))
+            self._unread = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = None
+        size = min(len(buffer), len(self._content))
+        buffer[:size], self._content = self._content[:size], self._content[size:]
+        return size
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -26,7 +59,7 @@ def _open(path: Path) -> IO[bytes]:
     if path.suffix == ".bz2":
         return bz2.open(path, "rb")
     if path.suffix == ".zst":
-        return zstandard.open(path, "rb")
+        return io.BufferedReader(_ZstandardStream(path.open("rb")))
     return path.open("rb")
 
 

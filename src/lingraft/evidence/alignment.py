@@ -102,7 +102,7 @@ def _both_directions(
     english: TokenSequences, foreign: TokenSequences, n_english: int, n_foreign: int, diagonal: float
 ) -> tuple[_Direction, _Direction, Array]:
     """Foreign from English, English from foreign, and the cell of the first that each cell of the second mirrors."""
-    displacement = (np.arange(kernels.BUCKETS) + 0.5) / (kernels.BUCKETS / 2) - 1
+    displacement = np.linspace(-1, 1, kernels.BUCKETS)
     prior = np.exp(-diagonal * np.abs(displacement)).astype(np.float32)
     foreign_line, english_line = foreign.line_of_token(), english.line_of_token()
     start_f, order_f = kernels.positions_by_type(foreign.ids, n_foreign)

@@ -18,8 +18,9 @@ from numba import njit, prange
 
 Array = np.ndarray[Any, Any]
 
-#: signed relative displacements (i/m - j/n in (-1, 1)) are counted in this many buckets
-BUCKETS = 128
+#: signed relative displacements (i/m - j/n in (-1, 1)) are counted in this many buckets, one of them around zero
+BUCKETS = 129
+_HALF = BUCKETS // 2
 
 
 @njit(cache=True)
@@ -110,8 +111,8 @@ def transpose(indptr: Array, columns: Array, n_columns: int) -> tuple[Array, Arr
 @njit(cache=True, inline="always")
 def bucket_line(j: int, n: int, m: int) -> tuple[float, float]:
     """(a, b) such that int(a + b * i) is the displacement bucket of parent i of m for child j of n."""
-    step = BUCKETS / 2 / m
-    return (1.0 - (j + 0.5) / n) * (BUCKETS / 2) + 0.5 * step, step
+    step = _HALF / m
+    return _HALF * (1.0 - (j + 0.5) / n) + 0.5 * step + 0.5, step
 
 
 @njit(cache=True, parallel=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -52,6 +51,8 @@ class TranslationTable:
         n = self.matrix.shape[0]
         if self.provenance.shape != (n,) or self.evidence.shape != (n,):
             raise TableError(f"A table of {n} rows needs as many provenances and evidences.")
+        if not np.isin(self.provenance, list(Provenance)).all() or not (self.evidence >= 0).all():
+            raise TableError("A provenance of the table is none of the known ones, or an evidence is negative.")
         sums = np.asarray(self.matrix.sum(axis=1)).ravel()
         wrong = np.abs(sums - (self.provenance != Provenance.fallback)) > 1e-3
         if not np.isfinite(self.matrix.data).all() or (self.matrix.data < 0).any() or wrong.any():
@@ -98,7 +99,7 @@ class TranslationTable:
         if not path.is_file():
             raise TableError(f"Table '{path}' does not exist.")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 if int(arrays["format"]) != _FORMAT:
                     raise TableError(f"'{path}' has table format {int(arrays['format'])}; this version reads {_FORMAT}.")
                 rows, columns = (int(n) for n in arrays["shape"])
@@ -110,5 +111,7 @@ class TranslationTable:
                     matrix, arrays["provenance"], arrays["evidence"],
                     str(arrays["source_hash"]), str(arrays["target_hash"]),
                 )  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except TableError:
+            raise
+        except Exception as error:  # damaged archives make zipfile, zlib and numpy raise almost anything
             raise TableError(f"'{path}' is no translation table ({type(error).__name__}: {error}).") from None

@@ -19,7 +19,7 @@ from .precision import default_device, resolve_precision
 #: what the recipe leaves open, by objective
 DEFAULTS: dict[str, dict[str, float | int]] = {
     "distill": {
-        "batch_size": 64, "embeddings_share": 1.0, "learning_rate": 2e-5, "embedding_learning_rate": 1e-3,
+        "batch_size": 64, "embeddings_share": 1.0, "learning_rate": 2e-5, "embedding_learning_rate": 3e-3,
     },
     "mlm": {"batch_size": 16, "embeddings_share": 0.3, "learning_rate": 1e-4, "embedding_learning_rate": 1e-3},
     "clm": {"batch_size": 8, "embeddings_share": 0.3, "learning_rate": 5e-5, "embedding_learning_rate": 5e-4},

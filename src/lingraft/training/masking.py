@@ -16,9 +16,12 @@ def mask_tokens(
 
     ids: int (batch, length). special: bool (n_tokens,), True for ids that are never predicted and never put in. Of the
     chosen positions 80 % become the mask token, 10 % a random ordinary token, 10 % stay. Returns the changed ids, the
-    flat positions (chosen,) ascending, and the true tokens there. At least one position is chosen where there is one.
+    flat positions (chosen,) ascending, and the true tokens there. At least one position is chosen, a special one if there are
+    no others.
     """
     candidates = np.flatnonzero(~special[ids.reshape(-1)])
+    if not candidates.size:  # nothing but unknown tokens in this batch
+        candidates = np.arange(ids.size)
     wanted = min(candidates.size, max(1, round(rate * candidates.size)))
     chosen = np.sort(random.choice(candidates, wanted, replace=False))
     changed = ids.reshape(-1).copy()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..corpus import TokenSequences
+from ..errors import CorpusError
 from ..surgery import LanguageModel
 from ..vocabulary import all_special_ids, frame, special_ids
 from .data import LengthBatches, PackedBlocks, pad
@@ -87,6 +88,8 @@ class Side:
         self.blocks = PackedBlocks(text, min(length, language_model.max_length), opening, closing)
         self.special = np.zeros(len(tokenizer), bool)
         self.special[sorted(all_special_ids(tokenizer) | set(roles.values()))] = True
+        if self.special[text.ids].all():
+            raise CorpusError("The tokenizer knows no token of the text: is it text of the tokenizer's language?")
         self.mask_id = roles.get("mask", -1)
         self.n_tokens = len(tokenizer)
 

@@ -96,7 +96,8 @@ def token_identities(tokenizer: PreTrainedTokenizerBase) -> list[TokenIdentity |
             raw = bytes(_BYTES[c] for c in token) if all(c in _BYTES for c in token) else token.encode()
             identities[index] = TokenIdentity(raw.removeprefix(b" "), raw.startswith(b" "))
         elif style == "metaspace":
-            identities[index] = TokenIdentity(token.lstrip("▁").encode(), token.startswith("▁"))
+            text = token.removeprefix("▁").replace("▁", " ")
+            identities[index] = TokenIdentity(text.encode(), token.startswith("▁"))
         else:
             # original BPE marks where a word ends, so a word-initial token cannot be told from an inner one
             identities[index] = TokenIdentity(token.removesuffix(suffix).encode(), token.endswith(suffix))

@@ -104,9 +104,7 @@ def _trainer(
             end_of_word_suffix=state["model"].get("end_of_word_suffix") or "",
         )  # fmt: skip
     if kind == "Unigram":
-        return trainers.UnigramTrainer(
-            vocab_size=size, show_progress=False, unk_token=unknown, special_tokens=first
-        )
+        return trainers.UnigramTrainer(vocab_size=size, show_progress=False, unk_token=unknown, special_tokens=first)
     raise ModelError(f"A tokenizer of kind {kind} cannot be trained; give one with --tokenizer.")
 
 
@@ -137,23 +135,52 @@ def _place(specials: dict[int, str], pieces: list[str]) -> list[str]:
     free = [index for index in range(total) if index not in inside]
     displaced = [token for index, token in sorted(specials.items()) if index >= total]
     ordered = [*pieces, *displaced]
-    for index, token in zip(free, ordered, strict=True):
-        inside[index] = token
+    inside.update(zip(free, ordered, strict=True))
     return [inside[index] for index in range(total)]
 
 
-#: keeps merges inside words for SentencePiece-style BPE, whose own files have no pre-tokenizer
+#: keeps merges inside words for SentencePiece-style models, most of whose files leave a whole line in one piece
 _SPLIT_AT_SPACES = {"type": "Split", "pattern": {"String": "▁"}, "behavior": "MergedWithNext", "invert": False}
 
 
 def _learn(state: dict[str, Any], lines: Sequence[str], size: int, min_count: int, unknown: str | None) -> Any:
     blank = {"model": _blank(state, unknown), "added_tokens": [], "post_processor": None}
     blank |= {"padding": None, "truncation": None}
-    if state["pre_tokenizer"] is None and notation(state) == "metaspace":
-        blank["pre_tokenizer"] = _SPLIT_AT_SPACES
+    if notation(state) == "metaspace":
+        own = state["pre_tokenizer"]
+        blank["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [*([own] if own else []), _SPLIT_AT_SPACES]}
     learner = Tokenizer.from_str(json.dumps(state | blank))
     learner.train_from_iterator(lines, _trainer(state, size, min_count, unknown, learner, lines))
-    return json.loads(learner.to_str())["model"]
+    model = json.loads(learner.to_str())["model"]
+    if model["type"] == "Unigram":
+        model["vocab"] = _settled(model["vocab"])
+    return model
+
+
+def _too_small(size: int, needed: int) -> CorpusError:
+    return CorpusError(
+        f"A vocabulary of {size:,} tokens is too small for the text, whose characters alone need {needed:,}: "
+        "ask for a larger --vocab-size."
+    )
+
+
+#: digits of a Unigram score that are the same in every process, and the step between characters the model had lost
+_SCORE_DIGITS, _SCORE_STEP = 4, 1e-4
+
+
+def _settled(vocabulary: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """A learned Unigram vocabulary without the traces of the trainer's randomly seeded hash maps.
+
+    Those are the last digits of every score, by the order in which it sums, and which of the characters that it had
+    pruned and puts back gets which of the scores lowest, lowest + step, lowest + 2 steps ...
+    """
+    lowest = min((score for _, score in vocabulary), default=0.0)
+    scores = dict(vocabulary)
+    steps = {token: (score - lowest) / _SCORE_STEP for token, score in scores.items() if len(token) == 1}
+    put_back = sorted(token for token, step in steps.items() if abs(step - round(step)) < 1e-5)
+    scores.update((token, lowest + k * _SCORE_STEP) for k, token in enumerate(put_back))
+    rounded = [(token, round(score, _SCORE_DIGITS)) for token, score in scores.items()]
+    return sorted(rounded, key=lambda entry: (-entry[1], entry[0]))
 
 
 def train_tokenizer(
@@ -169,13 +196,22 @@ def train_tokenizer(
     specials = _special_layout(source, state)
     model = state["model"]
     unknown = source.unk_token if model["type"] != "BPE" or model.get("unk_token") else None
+    taken = {token["content"] for token in specials.values()}
     byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)] if model.get("byte_fallback") else []
+    byte_tokens = [token for token in byte_tokens if token not in taken]
     reserved = len(specials) + len(byte_tokens)
     wanted = size or DEFAULT_SIZE
     if wanted <= reserved:
         raise CorpusError(f"A vocabulary of {wanted:,} has no room for text: {reserved:,} special and byte tokens.")
-    learned = _learn(state, lines, wanted - reserved + bool(unknown), min_count, unknown)
-    taken = {token["content"] for token in specials.values()} | set(byte_tokens)
+    if not any(map(str.strip, lines)):
+        raise CorpusError("The text of the new language holds nothing to make a vocabulary from.")
+    try:
+        learned = _learn(state, lines, wanted - reserved + bool(unknown), min_count, unknown)
+    except Exception as error:  # the trainer of Unigram models has no class of its own for this
+        if "contain all chars" not in str(error):
+            raise
+        raise _too_small(wanted, reserved + len(set().union(*lines))) from None
+    taken.update(byte_tokens)
     entries = learned["vocab"]
     scores = dict(entries) if isinstance(entries, list) else {}
     by_id = [entry[0] for entry in entries] if scores else sorted(entries, key=entries.__getitem__)
@@ -188,6 +224,8 @@ def train_tokenizer(
             f"A vocabulary of {size:,} tokens was asked for and the text supports {supported:,}: "
             "give more text, or a smaller --vocab-size, or leave the size out."
         )
+    if supported > wanted:
+        raise _too_small(wanted, supported)
     tokens = _place({index: token["content"] for index, token in specials.items()}, pieces)
     if scores:
         lowest = min(scores.values(), default=0.0)

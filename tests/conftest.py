@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+
+# two test processes on two cores: more threads than that only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from lingraft.surgery import LanguageModel, from_transformers
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def wordpiece() -> PreTrainedTokenizerFast:
+    """The WordPiece tokenizer, trained once."""
+    return tiny.wordpiece_tokenizer()
+
+
+@pytest.fixture(params=sorted(tiny.TOKENIZERS))
+def any_tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
+    """Each kind of tokenizer."""
+    return tiny.TOKENIZERS[request.param]()
+
+
+@pytest.fixture
+def masked(wordpiece: PreTrainedTokenizerFast) -> LanguageModel:
+    """A small BERT with its head."""
+    return from_transformers(tiny.bert(wordpiece), wordpiece)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A masked model on disk."""
+    folder = tmp_path_factory.mktemp("models") / "bert"
+    tokenizer = tiny.wordpiece_tokenizer()
+    tiny.bert(tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sentence_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence encoder on disk."""
+    return Path(tiny.sentence_folder(str(tmp_path_factory.mktemp("models") / "sentence")))
+
+
+@pytest.fixture(scope="session")
+def bitext_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cipher bitext as a TSV."""
+    path = tmp_path_factory.mktemp("text") / "bitext.tsv"
+    path.write_text("".join(f"{en}\t{xx}\n" for en, xx in tiny.cipher_pairs()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def heldout_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs of the cipher language that are not in the bitext."""
+    path = tmp_path_factory.mktemp("text") / "heldout.tsv"
+    path.write_text("".join(f"{en}\t{xx}\n" for en, xx in tiny.cipher_pairs(40, seed=7)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def causal_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A causal model on disk."""
+    folder = tmp_path_factory.mktemp("models") / "gpt2"
+    tokenizer = tiny.bytebpe_tokenizer()
+    tiny.gpt2(tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

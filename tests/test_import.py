@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lingraft
+
+SRC = Path(lingraft.__file__).parents[1]
+HEAVY = ["torch", "transformers", "numpy", "scipy", "numba", "sentence_transformers", "tokenizers", "pydantic", "typer"]
+
+
+def fresh(code):
+    """What the code prints as JSON in an interpreter of its own."""
+    start = f"import sys, json; sys.path.insert(0, {str(SRC)!r})\n"
+    done = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    loaded = fresh(
+        "before = set(sys.modules)\nimport lingraft\n"
+        "print(json.dumps([sorted(set(sys.modules) - before), dir(lingraft), lingraft.__version__]))"
+    )
+    modules, names, version = loaded
+    assert "lingraft" in modules
+    assert not set(HEAVY) & {module.partition(".")[0] for module in modules}
+    assert set(lingraft.__all__) <= set(names)
+    assert version == lingraft.__version__
+
+
+def test_the_errors_come_without_anything_heavy():
+    modules = fresh("import lingraft\nlingraft.InputError\nprint(json.dumps(list(sys.modules)))")
+    assert not set(HEAVY) & {module.partition(".")[0] for module in modules}
+
+
+def test_transfer_is_the_function_whatever_was_imported_before():
+    kinds = fresh(
+        "import lingraft\nfrom lingraft.transfer import run_recipe\nimport lingraft.demo\nlingraft.TransferResult\n"
+        "from lingraft import resume, transfer\n"
+        "print(json.dumps([type(lingraft.transfer).__name__, type(transfer).__name__, type(resume).__name__]))"
+    )
+    assert kinds == ["function"] * 3
+
+
+@pytest.mark.parametrize("name", lingraft.__all__)
+def test_every_public_name_resolves(name):
+    value = getattr(lingraft, name)
+    assert value.__name__ == name
+    assert value.__module__.startswith(f"lingraft.{lingraft._HOMES[name]}")
+
+
+def test_the_public_names_are_sorted_and_have_their_homes():
+    assert lingraft.__all__ == sorted(lingraft.__all__)
+    assert list(lingraft._HOMES) == lingraft.__all__
+
+
+def test_every_error_is_public():
+    from lingraft import errors
+
+    defined = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert defined <= set(lingraft.__all__)
+    assert all(issubclass(getattr(errors, name), errors.LingraftError) for name in defined)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'lingraft' has no attribute 'grafted'"):
+        lingraft.grafted  # noqa: B018

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from lingraft.errors import CorpusError, RunError
+from lingraft.evidence import build_table
+from lingraft.recipe import TrainingRecipe
+from lingraft.surgery import LanguageModel, from_transformers, graft, load_model, vocabulary_parameters
+from lingraft.training import Trainer, distillation_trainer, language_model_trainer, resolve_training
+from lingraft.training.checkpoint import load_checkpoint, save_checkpoint
+from lingraft.training.loop import Plan
+from lingraft.vocabulary import train_tokenizer
+
+
+def trainer_of(
+    source: LanguageModel, target: LanguageModel, pairs: list[tuple[str, str]], recipe: TrainingRecipe, folder: Path
+) -> Trainer:
+    english, foreign = (list(side) for side in zip(*pairs, strict=True))
+    return language_model_trainer(source, target, english, foreign, recipe, 0, folder)
+
+
+class StopHere(Exception):
+    """Stands for a kill."""
+
+
+def models(family: str = "bert") -> tuple[LanguageModel, LanguageModel]:
+    tokenizer = tiny.wordpiece_tokenizer()
+    source = from_transformers(getattr(tiny, family)(tokenizer), tokenizer)
+    target_tokenizer = train_tokenizer(tokenizer, [pair[1] for pair in tiny.cipher_pairs()])
+    return source, graft(source, target_tokenizer, build_table(tokenizer, target_tokenizer))
+
+
+def mlm(folder: Path, kill_at: int | None = None, fresh_head: bool = False, **keys: object) -> dict[str, torch.Tensor]:
+    """Trains a few steps (to an end, or to a kill) and returns all weights."""
+    source, target = models()
+    keys = {"steps": 12, "batch_size": 2, "sequence_length": 16, "head_steps": 3, "checkpoint_seconds": 0} | keys
+    recipe = resolve_training(TrainingRecipe(objective="mlm", precision="float32", **keys), "masked")
+    pairs = tiny.cipher_pairs(60)
+    trainer = language_model_trainer(
+        source, target, [p[0] for p in pairs], [p[1] for p in pairs], recipe, 0, folder, fresh_head
+    )
+    if kill_at is not None:
+        inner = trainer._step
+
+        def step(number: int, stage: str) -> dict[str, torch.Tensor]:
+            if number == kill_at:
+                raise StopHere
+            return inner(number, stage)
+
+        trainer._step = step
+    report = trainer.run()
+    assert report["steps"] == len(report["history"])
+    return {
+        f"{side}.{name}": tensor.clone()
+        for side, model in (("s", source), ("t", target))
+        for name, tensor in model.model.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("kill_at", [0, 1, 2, 3, 5, 8, 11])
+def test_killed_and_resumed_is_uninterrupted(tmp_path: Path, kill_at: int):
+    whole = mlm(tmp_path / "whole", fresh_head=True)
+    with pytest.raises(StopHere):
+        mlm(tmp_path / "killed", kill_at, fresh_head=True)
+    resumed = mlm(tmp_path / "killed", fresh_head=True)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_killed_between_checkpoints(tmp_path: Path):
+    whole = mlm(tmp_path / "whole")
+    with pytest.raises(StopHere):
+        mlm(tmp_path / "killed", 7, checkpoint_seconds=3600)
+    resumed = mlm(tmp_path / "killed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_an_unfinished_checkpoint_is_not_taken_for_one(tmp_path: Path):
+    whole = mlm(tmp_path / "whole")
+    with pytest.raises(StopHere):
+        mlm(tmp_path / "killed", 4)
+    aside = tmp_path / "killed" / ".aside-1"
+    aside.mkdir()
+    (aside / "tensors.safetensors").write_bytes(b"half")
+    resumed = mlm(tmp_path / "killed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert len(list((tmp_path / "killed").glob("step-*"))) == 2
+
+
+def test_stages_train_what_they_say(tmp_path: Path):
+    source, target = models()
+    before = {name: p.detach().clone() for name, p in source.model.named_parameters()}
+    new_rows = vocabulary_parameters(target.model)["input"].detach().clone()
+    recipe = resolve_training(
+        TrainingRecipe(objective="mlm", steps=4, batch_size=2, sequence_length=16, embeddings_share=1.0), "masked"
+    )
+    pairs = tiny.cipher_pairs(60)
+    trainer_of(source, target, pairs, recipe, tmp_path).run()
+    assert all(torch.equal(before[name], p) for name, p in source.model.named_parameters())
+    assert not torch.equal(new_rows, vocabulary_parameters(target.model)["input"])
+    # both models still have one body
+    assert source.model.base_model.encoder.layer[0].output.dense.weight is (
+        target.model.base_model.encoder.layer[0].output.dense.weight
+    )
+
+
+def test_full_training_moves_both_languages_and_learns(tmp_path: Path):
+    source, target = models()
+    recipe = resolve_training(
+        TrainingRecipe(objective="mlm", steps=150, batch_size=8, sequence_length=16, learning_rate=2e-3,
+                       embedding_learning_rate=5e-3), "masked"
+    )  # fmt: skip
+    pairs = tiny.cipher_pairs(200)
+    report = trainer_of(source, target, pairs, recipe, tmp_path).run()
+    history = report["history"]
+    assert history[-1]["loss_xx"] < history[0]["loss_xx"] - 0.5
+    assert history[-1]["loss_en"] < 5.0
+    assert report["embedding_steps"] == 45
+
+
+def test_budget_ends_in_time_and_is_planned_once(tmp_path: Path):
+    source, target = models()
+    recipe = resolve_training(
+        TrainingRecipe(objective="mlm", budget="3s", batch_size=2, sequence_length=16, checkpoint_seconds=0.2), "masked"
+    )
+    pairs = tiny.cipher_pairs(60)
+    report = trainer_of(source, target, pairs, recipe, tmp_path).run()
+    assert report["steps"] >= 1
+    assert report["history"][-1]["step"] == report["steps"]
+
+
+def test_timing_the_steps_moves_no_parameter(tmp_path: Path):
+    source, target = models()
+    recipe = resolve_training(TrainingRecipe(objective="mlm", budget="2s", batch_size=2, sequence_length=16), "masked")
+    pairs = tiny.cipher_pairs(50)
+    trainer = trainer_of(source, target, pairs, recipe, tmp_path)
+    before = {name: p.detach().clone() for name, p in target.model.named_parameters()}
+    trainer._planned_steps()
+    assert all(torch.equal(before[name], p) for name, p in target.model.named_parameters())
+
+
+def test_tokens_set_the_number_of_steps(tmp_path: Path):
+    source, target = models()
+    recipe = resolve_training(
+        TrainingRecipe(objective="mlm", tokens=1000, batch_size=2, sequence_length=16, embeddings_share=0.0), "masked"
+    )
+    pairs = tiny.cipher_pairs(50)
+    report = trainer_of(source, target, pairs, recipe, tmp_path).run()
+    assert report["steps"] == -(-1000 // 64)
+    assert report["tokens"] == report["steps"] * 64
+
+
+def test_plan_names_the_stage_of_every_step():
+    plan = Plan(embeddings_from=2, all_from=5, steps=7)
+    assert [plan.stage(k) for k in range(7)] == ["head"] * 2 + ["embeddings"] * 3 + ["all"] * 2
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path):
+    source, target = models()
+    with torch.no_grad():
+        source.model.base_model.encoder.layer[0].output.dense.weight.fill_(float("nan"))
+    recipe = resolve_training(TrainingRecipe(objective="mlm", steps=5, batch_size=2, sequence_length=16), "masked")
+    pairs = tiny.cipher_pairs(50)
+    with pytest.raises(RunError, match="no number at step 1"):
+        trainer_of(source, target, pairs, recipe, tmp_path).run()
+
+
+def test_text_the_tokenizer_does_not_know_is_refused(tmp_path: Path):
+    source, target = models()
+    recipe = resolve_training(TrainingRecipe(objective="mlm", steps=2), "masked")
+    with pytest.raises(CorpusError, match="knows no token"):
+        trainer_of(source, target, [("ba de", "中文 中文")] * 3, recipe, tmp_path)
+
+
+def test_distillation_brings_the_languages_together_and_leaves_english(tmp_path: Path, sentence_model_folder: Path):
+    source = load_model(sentence_model_folder)
+    pairs = tiny.cipher_pairs(200)
+    tokenizer = train_tokenizer(source.tokenizer, [pair[1] for pair in pairs])
+    target = graft(source, tokenizer, build_table(source.tokenizer, tokenizer), "random")
+    before = {name: p.detach().clone() for name, p in source.model.named_parameters()}
+    recipe = resolve_training(TrainingRecipe(steps=120, batch_size=32, contrast=0.0), "sentence")
+    assert recipe.objective == "distill"
+    report = distillation_trainer(source, target, pairs, recipe, 0, tmp_path).run()
+    assert report["history"][-1]["loss_xx"] < 0.5 * report["history"][0]["loss_xx"]
+    assert all(torch.equal(before[name], p) for name, p in source.model.named_parameters())
+
+
+def test_checkpoint_round_trip_keeps_the_optimizer(tmp_path: Path):
+    parameter = torch.nn.Parameter(torch.randn(3, 2))
+    optimizer = torch.optim.AdamW([parameter], fused=True)
+    parameter.square().sum().backward()
+    optimizer.step()
+    save_checkpoint(tmp_path, 4, {"a.b.c": parameter}, optimizer, {"x": 1})
+    other = torch.nn.Parameter(torch.zeros(3, 2))
+    new = torch.optim.AdamW([other], fused=True)
+    state = load_checkpoint(tmp_path, {"a.b.c": other}, new)
+    assert state is not None
+    assert (state["step"], state["x"]) == (4, 1)
+    assert torch.equal(parameter, other)
+    for key, value in optimizer.state[parameter].items():
+        assert torch.equal(value, new.state[other][key])
+    assert load_checkpoint(tmp_path / "none", {"a.b.c": other}, new) is None
