@@ -1,11 +1,11 @@
 """What a graft is worth: FLORES-style retrieval before and after, language by language, as a Markdown table.
 
-Reads a folder with ``parallel/en-XX.tsv.zst`` and ``flores/devtest.{en,XX}.txt`` (the project's lab, or LINGRAFT_LAB):
+Reads a folder with ``parallel/en-XX.tsv.zst`` and ``flores/devtest.{en,XX}.txt``, named by --lab or LINGRAFT_LAB:
 
     python benchmarks/retrieval.py MODEL --lab LAB --out RUNS --objective none
     python benchmarks/retrieval.py MODEL --lab LAB --out RUNS --objective distill --budget 10m
 
-Each language is one ``lingraft transfer`` in a process of its own, alone on the machine; a finished run is not repeated.
+Each language is one ``lingraft transfer`` in a process of its own, alone on the machine. A finished run stays.
 """
 
 from __future__ import annotations

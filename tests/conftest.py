@@ -11,10 +11,10 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from transformers import PreTrainedTokenizerFast
 
+import tiny
 from lingraft.surgery import LanguageModel, from_transformers
 
 torch.set_num_threads(1)

@@ -158,7 +158,9 @@ def test_the_parts_of_a_budget_add_up(hours, minutes, seconds):
     assert budget_seconds(f"{hours}h{minutes}m{seconds}s") == hours * 3600 + minutes * 60 + seconds
 
 
-@pytest.mark.parametrize("budget", ["", "90", "m", "0m", "0h0m0s", "-5m", "5 m", "5min", "30s1h", "1d", "1e3s", "5m\n5s"])
+@pytest.mark.parametrize(
+    "budget", ["", "90", "m", "0m", "0h0m0s", "-5m", "5 m", "5min", "30s1h", "1d", "1e3s", "5m\n5s"]
+)
 def test_what_is_no_budget_is_refused_as_given(budget):
     with pytest.raises(ValueError, match="is no time budget"):
         budget_seconds(budget)

@@ -36,7 +36,9 @@ Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
 BitextOption = Annotated[
     list[str], typer.Option("--bitext", help="Sentence pairs: a two-column TSV, English first, or EN_FILE,XX_FILE.")
 ]
-TextOption = Annotated[list[str], typer.Option("--text", help="Text of the new language, a sentence or paragraph a line.")]
+TextOption = Annotated[
+    list[str], typer.Option("--text", help="Text of the new language, a sentence or paragraph a line.")
+]
 
 _err = Console(stderr=True, highlight=False)
 
@@ -52,7 +54,12 @@ class _Display:
 
     def __enter__(self) -> _Display:
         if not self._quiet and _err.is_terminal:
-            columns = (TextColumn("{task.description:<11}"), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+            columns = (
+                TextColumn("{task.description:<11}"),
+                BarColumn(24),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
             self._bars = Progress(*columns, console=_err)
             self._bars.start()
         return self
@@ -92,7 +99,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,  # noqa: ARG001
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
 ) -> None:
     """Graft a new language onto a pretrained English language model."""
 
@@ -116,11 +123,16 @@ def demo(
     _print_table(
         "French sentences and their nearest English ones, of 200",
         [
-            (n.french, f"{n.nearest} ({n.cosine:.2f})" + ("" if n.nearest == n.translation else f" – not: {n.translation}"))
+            (
+                n.french,
+                f"{n.nearest} ({n.cosine:.2f})" + ("" if n.nearest == n.translation else f" – not: {n.translation}"),
+            )
             for n in neighbours
         ],
     )
-    Console(highlight=False).print(f"The run is in {escape(str(out))}: the French model in target/, all numbers in run.json.")
+    Console(highlight=False).print(
+        f"The run is in {escape(str(out))}: the French model in target/, all numbers in run.json."
+    )
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The whole way on what the installation carries: MiniLM, an English sentence encoder, learns French from 2,038 pairs."""
+"""The whole way on what the installation carries: MiniLM, an English sentence encoder, learns French."""
 
 from __future__ import annotations
 

@@ -96,9 +96,11 @@ class TrainingRecipe(_Section):
     the graft as it is. steps, tokens, budget: at most one of them says how long; without any it is 2,000 steps.
     budget: wall-clock time, as in 90m. batch_size: sentences per language and step (distill) or sequences of
     sequence_length tokens (mlm, clm). embeddings_share: share of the steps that train the new embeddings alone.
-    learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share: share
-    of the steps with a rising rate. weight_decay: on the encoder's matrices. mask_rate: share of masked tokens (mlm). head_steps: steps that warm up a fresh
-    head (mlm) before anything else. precision: bf16 means autocast; auto takes it where the processor has it.
+    learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share:
+    share of the steps with a rising rate. weight_decay: on the encoder's matrices. mask_rate: share of masked tokens
+    (mlm). contrast, temperature: weight and temperature of telling the right English sentence from the others of the
+    batch (distill). head_steps: steps that warm up a fresh head (mlm) before anything else. precision: bf16 means
+    autocast; auto takes it where the processor has it.
     checkpoint_seconds: at least this time between two checkpoints.
     """
 

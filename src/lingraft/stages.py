@@ -105,9 +105,10 @@ def make_corpus(cache: StageCache, inputs: Inputs) -> tuple[Corpus, dict[str, An
 
     def bitext(folder: Path, names: Sequence[str], stem: str) -> Counts:
         counts = Counts()
-        with (folder / f"{stem}.en").open("w", encoding="utf-8") as en, (folder / f"{stem}.xx").open(
-            "w", encoding="utf-8"
-        ) as xx:
+        with (
+            (folder / f"{stem}.en").open("w", encoding="utf-8") as en,
+            (folder / f"{stem}.xx").open("w", encoding="utf-8") as xx,
+        ):
             raw = chain.from_iterable(read_bitext(name, counts) for name in names)
             for english, foreign in clean_pairs(raw, limit, counts):
                 en.write(english + "\n")
@@ -346,16 +347,17 @@ def make_training(
     return Models(folder / "target", folder / "source", key, report)
 
 
-def make_scores(
-    cache: StageCache, inputs: Inputs, grafted: Models, final: Models, update: Update
-) -> dict[str, Any]:
+def make_scores(cache: StageCache, inputs: Inputs, grafted: Models, final: Models, update: Update) -> dict[str, Any]:
     """Scores of the untouched English model, of the graft and of the trained model, on the held-out pairs."""
 
     def make() -> dict[str, Any]:
         scores: dict[str, Any] = {}
         corpus = Corpus(cache.path("corpus", inputs.corpus_key))
         untouched = load_model(inputs.source_folder)
-        states = {"untouched": (inputs.source_folder, inputs.source_folder), "grafted": (grafted.source, grafted.target)}
+        states = {
+            "untouched": (inputs.source_folder, inputs.source_folder),
+            "grafted": (grafted.source, grafted.target),
+        }
         if final is not grafted:
             states["trained"] = (final.source, final.target)
         pairs = corpus.evaluation

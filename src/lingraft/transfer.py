@@ -141,11 +141,14 @@ def _removed_if_refused(directory: Path) -> Iterator[None]:
 def _absolute(recipe: Recipe) -> Recipe:
     """The recipe with absolute paths, so that it means the same from any folder."""
 
+    def file(name: str) -> str:
+        return name if name.startswith("hf:") else str(Path(name).expanduser().absolute())
+
     def text(names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(str(Path(name).expanduser().absolute()) for name in names)
+        return tuple(file(name) for name in names)
 
     def bitext(name: str) -> str:
-        return ",".join(str(path.expanduser().absolute()) for path in split_bitext(name))
+        return ",".join(file(str(path)) for path in split_bitext(name))
 
     def model(name: str) -> str:
         path = Path(name).expanduser()
@@ -211,8 +214,8 @@ def _claim(directory: Path, recipe: Recipe) -> None:
             return
         if not (request.is_file() and request.read_text(encoding="utf-8") == asked):
             raise OutputError(
-                f"'{directory}' holds a different run (see its recipe.yaml). Give another --out, delete that folder, or "
-                f"go on with what it holds: lingraft resume {directory}"
+                f"'{directory}' holds a different run (see its recipe.yaml). Give another --out, delete that folder, "
+                f"or go on with what it holds: lingraft resume {directory}"
             )
         return
     names = [entry.name for entry in directory.iterdir()] if directory.exists() else []

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 import pytest
-import tiny
 from scipy.special import digamma
 
+import tiny
 from lingraft.corpus import TokenSequences
 from lingraft.evidence import AlignerSettings, alignment_counts, kernels
 from lingraft.evidence.alignment import _both_directions

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from lingraft.errors import CorpusError, RunError
 from lingraft.evidence import build_table
 from lingraft.recipe import TrainingRecipe
@@ -23,7 +23,7 @@ def trainer_of(
     return language_model_trainer(source, target, english, foreign, recipe, 0, folder)
 
 
-class StopHere(Exception):
+class KillError(Exception):
     """Stands for a kill."""
 
 
@@ -48,7 +48,7 @@ def mlm(folder: Path, kill_at: int | None = None, fresh_head: bool = False, **ke
 
         def step(number: int, stage: str) -> dict[str, torch.Tensor]:
             if number == kill_at:
-                raise StopHere
+                raise KillError
             return inner(number, stage)
 
         trainer._step = step
@@ -64,7 +64,7 @@ def mlm(folder: Path, kill_at: int | None = None, fresh_head: bool = False, **ke
 @pytest.mark.parametrize("kill_at", [0, 1, 2, 3, 5, 8, 11])
 def test_killed_and_resumed_is_uninterrupted(tmp_path: Path, kill_at: int):
     whole = mlm(tmp_path / "whole", fresh_head=True)
-    with pytest.raises(StopHere):
+    with pytest.raises(KillError):
         mlm(tmp_path / "killed", kill_at, fresh_head=True)
     resumed = mlm(tmp_path / "killed", fresh_head=True)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -72,7 +72,7 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path: Path, kill_at: int):
 
 def test_killed_between_checkpoints(tmp_path: Path):
     whole = mlm(tmp_path / "whole")
-    with pytest.raises(StopHere):
+    with pytest.raises(KillError):
         mlm(tmp_path / "killed", 7, checkpoint_seconds=3600)
     resumed = mlm(tmp_path / "killed")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -80,7 +80,7 @@ def test_killed_between_checkpoints(tmp_path: Path):
 
 def test_an_unfinished_checkpoint_is_not_taken_for_one(tmp_path: Path):
     whole = mlm(tmp_path / "whole")
-    with pytest.raises(StopHere):
+    with pytest.raises(KillError):
         mlm(tmp_path / "killed", 4)
     aside = tmp_path / "killed" / ".aside-1"
     aside.mkdir()

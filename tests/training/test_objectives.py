@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch.nn import functional as F
 
+import tiny
 from lingraft.corpus import TokenSequences
 from lingraft.evidence import build_table, encode
 from lingraft.surgery import LanguageModel, from_transformers, graft, load_model, share_body
@@ -49,7 +49,9 @@ def test_causal_loss_is_that_of_transformers():
     model = tiny.gpt2(tokenizer)
     ids = np.random.default_rng(0).integers(5, len(tokenizer), (3, 20))
     batch = torch.from_numpy(ids)
-    assert causal_loss(model, ids, CPU).item() == pytest.approx(model(input_ids=batch, labels=batch).loss.item(), abs=1e-5)
+    assert causal_loss(model, ids, CPU).item() == pytest.approx(
+        model(input_ids=batch, labels=batch).loss.item(), abs=1e-5
+    )
 
 
 def test_one_step_is_the_sum_of_both_languages(masked: LanguageModel):

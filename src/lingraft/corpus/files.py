@@ -51,7 +51,7 @@ class _ZstandardStream(io.RawIOBase):
         super().close()
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> Any:
     if path.suffix == ".gz":
         return gzip.open(path, "rb")
     if path.suffix == ".xz":
@@ -84,7 +84,7 @@ def read_lines(path: Path) -> Iterator[str]:
     check_readable(path)
     number = 0
     try:
-        with _open(path) as stream, io.BufferedReader(stream) as buffered:  # type: ignore[type-var]
+        with _open(path) as stream, io.BufferedReader(stream) as buffered:
             for raw in buffered:
                 number += 1
                 if number == 1:

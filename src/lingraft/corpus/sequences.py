@@ -20,7 +20,7 @@ class TokenSequences:
     offsets: np.ndarray[Any, Any]
 
     @classmethod
-    def from_lists(cls, lines: Iterable[Sequence[int]]) -> TokenSequences:
+    def from_lists(cls, lines: Iterable[Sequence[int] | np.ndarray[Any, Any]]) -> TokenSequences:
         """Packs lists of ids; an empty list is kept as an empty line."""
         rows = [np.asarray(line, np.int32) for line in lines]
         offsets = np.zeros(len(rows) + 1, np.int64)

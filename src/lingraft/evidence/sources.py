@@ -18,7 +18,15 @@ from scipy import sparse
 from transformers import PreTrainedTokenizerBase
 
 from ..corpus import TokenSequences
-from ..vocabulary import all_special_ids, plain_backend, special_ids, token_identities, tokenizer_hash
+from ..vocabulary import (
+    all_special_ids,
+    backend_json,
+    notation,
+    plain_backend,
+    special_ids,
+    token_identities,
+    tokenizer_hash,
+)
 from .alignment import AlignerSettings, alignment_counts
 from .table import Provenance, TranslationTable
 
@@ -104,7 +112,7 @@ def _bitext_rows(
         return sparse.csr_matrix(shape, dtype=np.float64)
     keep_column = np.ones(shape[1])
     keep_column[list(all_special_ids(source))] = 0
-    links = counts.astype(np.float64) @ sparse.diags(keep_column)
+    links = (counts.astype(np.float64) @ sparse.diags(keep_column)).tocsr()
     totals = np.asarray(links.sum(axis=1)).ravel()
     keep_row = (totals >= max(min_count, 1e-12)).astype(np.float64)
     keep_row[list(settled)] = 0
@@ -122,6 +130,8 @@ def _spelled_rows(
     """Overlap and composition for every target token that has no row yet."""
     by_identity = {identity: index for index, identity in enumerate(token_identities(source)) if identity is not None}
     backend = plain_backend(source)
+    # elsewhere a text is spelled as if a word started with it
+    spaced = notation(backend_json(source)) == "bytelevel"
     forbidden = all_special_ids(source)
     for row, identity in enumerate(token_identities(target)):
         if identity is None or row in settled:
@@ -129,11 +139,13 @@ def _spelled_rows(
         if identity in by_identity:
             add(row, [by_identity[identity]], Provenance.overlap)
             continue
+        if identity.lone_byte:
+            continue
         try:
             text = identity.text.decode()
         except UnicodeDecodeError:
             continue
-        pieces = backend.encode(text, add_special_tokens=False).ids
+        pieces = backend.encode(" " + text if spaced and identity.starts_word else text, add_special_tokens=False).ids
         # what the source can only write byte by byte or not at all says nothing of the token
         if pieces and not forbidden.intersection(pieces) and len(pieces) < max(2, len(text)):
             add(row, list(pieces), Provenance.composition)

@@ -101,7 +101,9 @@ class TranslationTable:
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 if int(arrays["format"]) != _FORMAT:
-                    raise TableError(f"'{path}' has table format {int(arrays['format'])}; this version reads {_FORMAT}.")
+                    raise TableError(
+                        f"'{path}' has table format {int(arrays['format'])}; this version reads {_FORMAT}."
+                    )
                 rows, columns = (int(n) for n in arrays["shape"])
                 matrix = sparse.csr_matrix(
                     (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(rows, columns), dtype=np.float32

@@ -21,11 +21,8 @@ def environment() -> dict[str, Any]:
     import torch
 
     versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # running from a source tree
-            versions[package] = "unknown"
+    installed = {package: next(iter(metadata.distributions(name=package)), None) for package in _PACKAGES}
+    versions |= {package: found.version if found else "unknown" for package, found in installed.items()}
     return {
         "versions": versions,
         "machine": {

@@ -34,7 +34,9 @@ def self_check(written: LanguageModel, folder: Path, texts: list[str]) -> dict[s
     pad = tokenizer.pad_token_id
     silent = [i for i in (~torch.isfinite(norms) | (norms == 0)).nonzero().flatten().tolist() if i != pad]
     if silent:
-        raise SelfCheckError(f"'{folder}': {len(silent)} embedding rows are zero or no numbers, first of token {silent[0]}.")
+        raise SelfCheckError(
+            f"'{folder}': {len(silent)} embedding rows are zero or no numbers, first of token {silent[0]}."
+        )
     worst = 0.0
     for text in texts:
         ids = tokenizer(text, truncation=True, max_length=written.max_length)["input_ids"]

@@ -1,4 +1,4 @@
-"""Putting a new vocabulary under a model: input embeddings, output embeddings, output bias, and the ids in the config."""
+"""A new vocabulary under a model: input embeddings, output embeddings, output bias, and the ids in the config."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 def vocabulary_parameters(model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
     """The parameters with one row per token, by role: ``input``, ``output`` (where not tied to it) and ``bias``."""
-    found = {"input": model.get_input_embeddings().weight}
-    output = model.get_output_embeddings()
+    embeddings: Any = model.get_input_embeddings()
+    output: Any = model.get_output_embeddings()
+    found: dict[str, torch.nn.Parameter] = {"input": embeddings.weight}
     if output is not None:
         if output.weight is not found["input"]:
             found["output"] = output.weight
@@ -32,9 +33,7 @@ def vocabulary_parameters(model: PreTrainedModel) -> dict[str, torch.nn.Paramete
     return found
 
 
-def mix_rows(
-    rows: Tensor, table: TranslationTable, method: Method, generator: np.random.Generator
-) -> Tensor:
+def mix_rows(rows: Tensor, table: TranslationTable, method: Method, generator: np.random.Generator) -> Tensor:
     """New rows for the target vocabulary out of the source's.
 
     rows: float (V_source or more, width), or (V_source or more,) for a bias; rows beyond the tokenizer are padding and

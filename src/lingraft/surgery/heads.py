@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ def with_masked_lm_head(encoder: PreTrainedModel) -> PreTrainedModel:
     again, so that the head reads the encoder's hidden state as it is. Output biases start at zero.
     """
     try:
-        head_class = MODEL_FOR_MASKED_LM_MAPPING[type(encoder.config)]
+        head_class: Any = MODEL_FOR_MASKED_LM_MAPPING[type(encoder.config)]
     except KeyError:
         raise ModelError(f"{type(encoder).__name__} has no masked-language-model form in transformers.") from None
     config = copy.deepcopy(encoder.config)
@@ -44,4 +45,5 @@ def with_masked_lm_head(encoder: PreTrainedModel) -> PreTrainedModel:
                 module.reset_parameters()
         if getattr(output, "bias", None) is not None:
             output.bias.zero_()
-    return model.eval()
+    model.eval()
+    return model

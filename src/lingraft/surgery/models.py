@@ -67,7 +67,11 @@ class LanguageModel:
         if not self.pooling:
             weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
             return (hidden * weights).sum(1) / weights.sum(1)  # type: ignore[no-any-return]
-        features = {"token_embeddings": hidden, "attention_mask": attention_mask, "input_ids": input_ids}
+        features: dict[str, Tensor] = {
+            "token_embeddings": hidden,
+            "attention_mask": attention_mask,
+            "input_ids": input_ids,
+        }
         for module in self.pooling:
             features = module(features)
         return features["sentence_embedding"]
@@ -84,7 +88,11 @@ def _check_folder(folder: Path) -> None:
         pickled = [path.name for path in folder.glob("*.bin")]
         raise ModelError(
             f"'{folder}' has no weights: no .safetensors file was found"
-            + (f" ({', '.join(pickled)} is a pickle, which is not read; save it as safetensors first)." if pickled else ".")
+            + (
+                f" ({', '.join(pickled)} is a pickle, which is not read; save it as safetensors first)."
+                if pickled
+                else "."
+            )
         )
 
 
@@ -177,13 +185,15 @@ def from_sentence_transformer(encoder: SentenceTransformer, folder: Path | None 
     first, *rest = list(encoder)
     model = getattr(first, "auto_model", None)
     if not isinstance(model, PreTrainedModel):
-        raise ModelError("The sentence encoder's first module is no transformer; only such encoders can be transferred.")
+        raise ModelError(
+            "The sentence encoder's first module is no transformer; only such encoders can be transferred."
+        )
     limit = encoder.max_seq_length or 512
     return LanguageModel(model.float().eval(), encoder.tokenizer, "sentence", tuple(rest), folder, int(limit))
 
 
 def save_model(language_model: LanguageModel, folder: Path) -> None:
-    """Writes a folder that plain transformers (or sentence-transformers) loads; the pipeline files are kept as they are."""
+    """Writes a folder that plain transformers or sentence-transformers loads; pipeline files are kept as they are."""
     folder.mkdir(parents=True, exist_ok=True)
     if language_model.kind == "sentence":
         if language_model.folder is None:

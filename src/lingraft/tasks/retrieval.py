@@ -30,8 +30,8 @@ def embed_sentences(language_model: LanguageModel, lines: list[str], batch_size:
         for start in range(0, order.size, batch_size):
             batch = order[start : start + batch_size]
             ids, mask = pad([text[k] for k in batch], language_model.tokenizer.pad_token_id or 0)
-            vectors = language_model.embed(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
-            vectors = torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
+            embedded = language_model.embed(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+            vectors = torch.nn.functional.normalize(embedded.float(), dim=-1).cpu().numpy()
             if not result.size:
                 result = np.zeros((len(lines), vectors.shape[1]), np.float32)
             result[batch] = vectors
@@ -41,7 +41,9 @@ def embed_sentences(language_model: LanguageModel, lines: list[str], batch_size:
 def nearest(queries: Array, candidates: Array) -> Array:
     """For each row of queries the number of the most similar candidate, by dot product, int64 (queries,)."""
     blocks = range(0, len(queries), _BLOCK)
-    return np.concatenate([np.zeros(0, np.int64), *((queries[k : k + _BLOCK] @ candidates.T).argmax(1) for k in blocks)])
+    return np.concatenate(
+        [np.zeros(0, np.int64), *((queries[k : k + _BLOCK] @ candidates.T).argmax(1) for k in blocks)]
+    )
 
 
 def retrieval_scores(english: Array, foreign: Array) -> dict[str, float | int | str]:

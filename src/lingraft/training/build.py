@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ DEFAULTS: dict[str, dict[str, float | int]] = {
 
 DEFAULT_STEPS = 2000
 
+T = TypeVar("T")
+
 _HEAD_LEARNING_RATE = 1e-3
 
 #: longer sentences are cut for distillation
@@ -41,18 +44,22 @@ def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
     values: dict[str, object] = {"objective": objective}
     if objective == "none":
         return recipe.model_copy(update=values)
-    for name, value in DEFAULTS[objective].items():
-        if getattr(recipe, name) is None:
-            values[name] = value
-    if recipe.steps is recipe.tokens is recipe.budget is None:
+    values |= {name: value for name, value in DEFAULTS[objective].items() if getattr(recipe, name) is None}
+    if (recipe.steps, recipe.tokens, recipe.budget) == (None, None, None):
         values["steps"] = DEFAULT_STEPS
     values["precision"] = resolve_precision(recipe.precision, default_device())
     return recipe.model_copy(update=values)
 
 
+def _decided(value: T | None) -> T:
+    if value is None:
+        raise ValueError("the recipe leaves open what a trainer needs; resolve_training decides it")
+    return value
+
+
 def _groups(source: LanguageModel, target: LanguageModel, fresh_head: bool) -> Groups:
-    new = {f"target.{name}": p for name, p in vocabulary_parameters(target.model).items()}
-    english = {f"source.{name}": p for name, p in vocabulary_parameters(source.model).items()}
+    new: dict[str, Tensor] = {f"target.{name}": p for name, p in vocabulary_parameters(target.model).items()}
+    english: dict[str, Tensor] = {f"source.{name}": p for name, p in vocabulary_parameters(source.model).items()}
     theirs = {id(p) for p in english.values()}
     inside = {id(p) for p in source.model.base_model.parameters()}
     head: dict[str, Tensor] = {}
@@ -72,12 +79,11 @@ def language_model_trainer(
 ) -> Trainer:  # fmt: skip
     """Objectives ``mlm`` and ``clm`` on text of both languages; the recipe must be resolved."""
     device = default_device()
-    assert recipe.batch_size is not None
     _share(source, target, device)
     objective = LanguageModelling(
         Side(source, encode(source.tokenizer, list(english)), recipe.sequence_length),
         Side(target, encode(target.tokenizer, list(foreign)), recipe.sequence_length),
-        masked=recipe.objective == "mlm", batch_size=recipe.batch_size, mask_rate=recipe.mask_rate, seed=seed,
+        masked=recipe.objective == "mlm", batch_size=_decided(recipe.batch_size), mask_rate=recipe.mask_rate, seed=seed,
         device=device,
     )  # fmt: skip
     return _trainer(objective, source, target, recipe, device, folder, fresh_head)
@@ -89,11 +95,12 @@ def distillation_trainer(
 ) -> Trainer:  # fmt: skip
     """Objective ``distill`` on sentence pairs, English first; the recipe must be resolved."""
     device = default_device()
-    assert recipe.batch_size is not None
     _share(source, target, device)
+    english = _sentences(source, [pair[0] for pair in pairs])
+    foreign = _sentences(target, [pair[1] for pair in pairs])
     objective = Distillation(
-        source, target, _sentences(source, [pair[0] for pair in pairs]), _sentences(target, [pair[1] for pair in pairs]),
-        batch_size=recipe.batch_size, contrast=recipe.contrast, temperature=recipe.temperature, seed=seed,
+        source, target, english, foreign,
+        batch_size=_decided(recipe.batch_size), contrast=recipe.contrast, temperature=recipe.temperature, seed=seed,
         device=device,
     )  # fmt: skip
     return _trainer(objective, source, target, recipe, device, folder, False)
@@ -118,14 +125,11 @@ def _trainer(
     objective: Objective, source: LanguageModel, target: LanguageModel, recipe: TrainingRecipe, device: torch.device,
     folder: Path, fresh_head: bool,
 ) -> Trainer:  # fmt: skip
-    assert recipe.embeddings_share is not None
-    assert recipe.learning_rate is not None
-    assert recipe.embedding_learning_rate is not None
     schedule = Schedule(
         steps=recipe.steps, tokens=recipe.tokens, seconds=budget_seconds(recipe.budget) if recipe.budget else None,
-        head_steps=recipe.head_steps if fresh_head else 0, embeddings_share=recipe.embeddings_share,
-        warmup_share=recipe.warmup_share, learning_rate=recipe.learning_rate,
-        embedding_learning_rate=recipe.embedding_learning_rate, head_learning_rate=_HEAD_LEARNING_RATE,
+        head_steps=recipe.head_steps if fresh_head else 0, embeddings_share=_decided(recipe.embeddings_share),
+        warmup_share=recipe.warmup_share, learning_rate=_decided(recipe.learning_rate),
+        embedding_learning_rate=_decided(recipe.embedding_learning_rate), head_learning_rate=_HEAD_LEARNING_RATE,
         weight_decay=recipe.weight_decay, checkpoint_seconds=recipe.checkpoint_seconds,
     )  # fmt: skip
     precision = resolve_precision(recipe.precision, device)

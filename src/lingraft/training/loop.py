@@ -168,7 +168,8 @@ class Trainer:
             return s.steps
         if s.tokens is not None:
             return self._steps_for_tokens(s.tokens)
-        assert s.seconds is not None
+        if s.seconds is None:
+            raise ValueError("a schedule needs steps, tokens or seconds")
         began = time.perf_counter()
         stages: list[Stage] = [*(["head"] if self._groups.head else []), "embeddings", "all"]  # type: ignore[list-item]
         share = s.embeddings_share
@@ -186,9 +187,7 @@ class Trainer:
 
     def _steps_for_tokens(self, tokens: int) -> int:
         """The fewest steps that run at least so many tokens, by the mean over the first steps of each stage."""
-        per_step = {
-            both: sum(self._objective.tokens(step, both) for step in range(50)) / 50 for both in (False, True)
-        }
+        per_step = {both: sum(self._objective.tokens(step, both) for step in range(50)) / 50 for both in (False, True)}
         share = self._schedule.embeddings_share
         return max(1, math.ceil(tokens / (share * per_step[False] + (1 - share) * per_step[True])))
 

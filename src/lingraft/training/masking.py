@@ -16,8 +16,8 @@ def mask_tokens(
 
     ids: int (batch, length). special: bool (n_tokens,), True for ids that are never predicted and never put in. Of the
     chosen positions 80 % become the mask token, 10 % a random ordinary token, 10 % stay. Returns the changed ids, the
-    flat positions (chosen,) ascending, and the true tokens there. At least one position is chosen, a special one if there are
-    no others.
+    flat positions (chosen,) ascending, and the true tokens there. At least one position is chosen, a special one if
+    there are no others.
     """
     candidates = np.flatnonzero(~special[ids.reshape(-1)])
     if not candidates.size:  # nothing but unknown tokens in this batch

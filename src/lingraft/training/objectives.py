@@ -55,7 +55,7 @@ def only_positions(model: nn.Module, flat_positions: Tensor) -> Iterator[None]:
         output.last_hidden_state = hidden.reshape(-1, hidden.shape[-1])[flat_positions].unsqueeze(0)
         return output
 
-    handle = model.base_model.register_forward_hook(gather)  # type: ignore[union-attr, operator]
+    handle = model.base_model.register_forward_hook(gather)  # type: ignore[union-attr]
     try:
         yield
     finally:
@@ -123,14 +123,14 @@ class LanguageModelling:
                 loss = masked_loss(side.model, changed, positions, labels, self._device)
             else:
                 loss = causal_loss(side.model, ids, self._device)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             losses[f"loss_{language}"] = loss.detach()
         return losses
 
     def tokens(self, step: int, both: bool) -> int:  # noqa: ARG002
         """See `Objective`."""
         length = self._sides["xx"].blocks.blocks.shape[1]
-        return self._batch_size * length * (2 if both else 1)
+        return int(self._batch_size * length * (2 if both else 1))
 
 
 class Distillation:
@@ -172,7 +172,7 @@ class Distillation:
         if self._contrast and lines.size > 1:
             same = torch.arange(lines.size, device=self._device)
             loss = loss + self._contrast * F.cross_entropy(student @ teacher.T / self._temperature, same)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         losses = {"loss_xx": loss.detach(), "cosine_xx": cosine.detach().mean()}
         if both:
             held = self._embed(self._english, "en", lines)

@@ -19,7 +19,7 @@ def default_device() -> torch.device:
 def resolve_precision(wanted: str, device: torch.device) -> Precision:
     """``auto`` is bf16 where the device multiplies bf16 matrices in hardware, else float32."""
     if wanted == "bf16" or wanted == "float32":
-        return wanted  # type: ignore[return-value]
+        return "bf16" if wanted == "bf16" else "float32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     # torch has no public question for this; an older release without the private one gets float32
@@ -30,5 +30,5 @@ def resolve_precision(wanted: str, device: torch.device) -> Precision:
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     """A context in which matrix products run in the given precision."""
     if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)  # type: ignore[return-value]
+        return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()

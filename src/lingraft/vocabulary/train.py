@@ -144,7 +144,7 @@ _SPLIT_AT_SPACES = {"type": "Split", "pattern": {"String": "▁"}, "behavior": "
 
 
 def _learn(state: dict[str, Any], lines: Sequence[str], size: int, min_count: int, unknown: str | None) -> Any:
-    blank = {"model": _blank(state, unknown), "added_tokens": [], "post_processor": None}
+    blank: dict[str, Any] = {"model": _blank(state, unknown), "added_tokens": [], "post_processor": None}
     blank |= {"padding": None, "truncation": None}
     if notation(state) == "metaspace":
         own = state["pre_tokenizer"]
