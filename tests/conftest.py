@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import logging
 import os
+import sys
+from collections.abc import Callable, Iterator
 
 # two test processes on two cores: more threads than that only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -78,3 +81,29 @@ def causal_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.gpt2(tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Runs the command line in this process and gives (exit status, standard output, standard error)."""
+    from lingraft import cli
+
+    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY", "TOKENIZERS_PARALLELISM"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.delenv(name)
+    logger = logging.getLogger("sentence_transformers")
+    level = logger.level
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lingraft", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, out, err
+
+    yield run
+    logger.setLevel(level)

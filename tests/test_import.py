@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
+from inspect import isfunction
 from pathlib import Path
 
 import pytest
@@ -37,13 +39,14 @@ def test_the_errors_come_without_anything_heavy():
     assert not set(HEAVY) & {module.partition(".")[0] for module in modules}
 
 
-def test_transfer_is_the_function_whatever_was_imported_before():
-    kinds = fresh(
-        "import lingraft\nfrom lingraft.transfer import run_recipe\nimport lingraft.demo\nlingraft.TransferResult\n"
-        "from lingraft import resume, transfer\n"
-        "print(json.dumps([type(lingraft.transfer).__name__, type(transfer).__name__, type(resume).__name__]))"
-    )
-    assert kinds == ["function"] * 3
+def test_importing_the_module_transfer_leaves_the_function_in_its_place(monkeypatch):
+    function = lingraft.transfer
+    monkeypatch.delitem(sys.modules, "lingraft.transfer")
+    module = import_module("lingraft.transfer")
+    assert module is sys.modules["lingraft.transfer"]
+    assert lingraft.transfer is function
+    monkeypatch.delattr(lingraft, "transfer")
+    assert isfunction(lingraft.transfer)
 
 
 @pytest.mark.parametrize("name", lingraft.__all__)

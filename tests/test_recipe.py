@@ -29,7 +29,8 @@ def test_yaml_gives_the_same_recipe_back():
     values = {
         "source": "models/été", "language": "zh-hant", "seed": 7, "corpus": {"text": ["a.txt", "b c.txt"]},
         "vocabulary": {"size": 5000}, "evidence": {"bitext": ["en.txt,zh.txt"], "alignment": {"alpha": 0.25}},
-        "training": {"objective": "mlm", "budget": "1h30m", "learning_rate": 3e-5}, "evaluation": {"bitext": "held.tsv"},
+        "training": {"objective": "mlm", "budget": "1h30m", "learning_rate": 3e-5},
+        "evaluation": {"bitext": "held.tsv"},
     }  # fmt: skip
     recipe = build_recipe(values)
     assert build_recipe(yaml.safe_load(recipe.to_yaml())) == recipe
@@ -225,7 +226,7 @@ def test_putting_makes_sections_and_keeps_what_is_there():
 
 
 def test_putting_into_what_is_no_section_is_refused():
-    with pytest.raises(RecipeError, match="'seed.of.what' cannot be set, 'seed' is not a section"):
+    with pytest.raises(RecipeError, match=r"'seed\.of\.what' cannot be set, 'seed' is not a section"):
         put({"seed": 3}, "seed.of.what", 1)
 
 

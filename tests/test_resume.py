@@ -18,7 +18,7 @@ def names(folder):
 
 
 def kill_and_resume(tmp_path, recipe, **how):
-    """(whole, broken, points): folders of an uninterrupted run and of one that was killed and resumed; see killing.py."""
+    """Folders of an uninterrupted run and of one killed and resumed, and all points to kill it at; see killing.py."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     spec = {"recipe": recipe, "whole": str(whole), "broken": str(broken), "batches": [], "commits": False} | how
     program = [sys.executable, str(Path(__file__).with_name("killing.py")), json.dumps(spec)]

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -30,7 +31,8 @@ app.add_typer(evaluate_app, name="evaluate")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random; 0 unless given.", min=0)]
+NoSeed = Annotated[int, typer.Option("--seed", help="Taken as by every command; without effect here.", min=0)]
 Model = Annotated[str, typer.Argument(help="A model folder or a Hugging Face id.")]
 Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
 BitextOption = Annotated[
@@ -107,6 +109,7 @@ def _root(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Where the run goes.")] = Path("lingraft-demo"),
+    seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -115,7 +118,7 @@ def demo(
     from .report import score_rows
 
     with _Display(quiet) as display:
-        result, neighbours = run_demo(out, display)
+        result, neighbours = run_demo(out, display, seed)
     if as_json:
         _print_json(result.run | {"neighbours": [vars(neighbour) for neighbour in neighbours]})
         return
@@ -131,7 +134,7 @@ def demo(
         ],
     )
     Console(highlight=False).print(
-        f"The run is in {escape(str(out))}: the French model in target/, all numbers in run.json."
+        f"The run is in {escape(str(out))}: the French model in target/, all numbers in run.json.", soft_wrap=True
     )
 
 
@@ -209,6 +212,7 @@ def _show_run(run: dict[str, Any], out: Path, as_json: bool) -> None:
 @app.command()
 def resume(
     directory: Annotated[Path, typer.Argument(help="The folder of a run that was stopped.")],
+    seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -226,7 +230,9 @@ def tokenizer(
     out: Out,
     text: TextOption,
     vocab_size: Annotated[int | None, typer.Option("--vocab-size", help="Tokens in all.")] = None,
+    seed: NoSeed = 0,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a tokenizer of the same kind as a model's on text of the new language."""
     from .corpus import Counts, clean_text, read_lines
@@ -238,7 +244,7 @@ def tokenizer(
     lines = [line for name in text for line in clean_text(read_lines(Path(name)), 1_000_000, counts)]
     trained = train_tokenizer(load_tokenizer(resolve_model(model)), lines, vocab_size)
     save_tokenizer(trained, out)
-    _done(as_json, {"size": len(trained), "hash": tokenizer_hash(trained), "lines": counts.kept}, out)
+    _done(as_json, quiet, {"size": len(trained), "hash": tokenizer_hash(trained), "lines": counts.kept}, out)
 
 
 @app.command()
@@ -247,6 +253,7 @@ def table(
     tokenizer: Annotated[str, typer.Argument(help="The new language's tokenizer.")],
     out: Out,
     bitext: BitextOption,
+    seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -258,6 +265,7 @@ def table(
     _refuse_existing(out)
     counts = Counts()
     pairs = [pair for name in bitext for pair in clean_pairs(read_bitext(name, counts), 2000, counts)]
+    _refuse_nothing(pairs, "sentence pair", ", ".join(bitext))
     source, target = load_tokenizer(resolve_model(model)), load_tokenizer(tokenizer)
     with _Display(quiet) as display:
         links, _ = bitext_counts(
@@ -265,8 +273,9 @@ def table(
             on_iteration=lambda done, total, ll: display("alignment", done / total, f"log-likelihood {ll:.3f}"),
         )  # fmt: skip
         made = build_table(source, target, links)
+    out.parent.mkdir(parents=True, exist_ok=True)
     made.save(out)
-    _done(as_json, {"rows": made.matrix.shape[0], "pairs": counts.kept, "shares": made.shares()}, out)
+    _done(as_json, quiet, {"rows": made.matrix.shape[0], "pairs": counts.kept, "shares": made.shares()}, out)
 
 
 @app.command()
@@ -278,6 +287,7 @@ def init(
     method: Annotated[str, typer.Option("--method", help="lingraft, mean or random.")] = "lingraft",
     seed: Seed = 0,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the model under the new vocabulary, without any training."""
     from .evidence import TranslationTable
@@ -291,7 +301,7 @@ def init(
     save_model(grafted, aside)
     checked = self_check(grafted, aside, [])
     aside.rename(out)
-    _done(as_json, {"rows": len(grafted.tokenizer), "method": method, "self_check": checked}, out)
+    _done(as_json, quiet, {"rows": len(grafted.tokenizer), "method": method, "self_check": checked}, out)
 
 
 @evaluate_app.command()
@@ -301,7 +311,9 @@ def retrieval(
     source_model: Annotated[
         str | None, typer.Option("--source-model", help="The English model; without it the one model does both.")
     ] = None,
+    seed: NoSeed = 0,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Does each sentence lie nearest to its own translation among all of the test?"""
     from .corpus import Counts, clean_pairs, read_bitext
@@ -310,6 +322,7 @@ def retrieval(
 
     counts = Counts()
     pairs = list(clean_pairs(read_bitext(data, counts), 10_000, counts))
+    _refuse_nothing(pairs, "sentence pair", data)
     target = load_model(model)
     source = load_model(source_model) if source_model else target
     _score(evaluate_retrieval(source, target, pairs), as_json)
@@ -319,7 +332,9 @@ def retrieval(
 def lm(
     model: Annotated[str, typer.Option("--model", help="A masked or causal language model.")],
     data: Annotated[Path, typer.Option("--data", help="Held-out text.")],
+    seed: NoSeed = 0,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Loss and bits per byte on held-out text."""
     from .corpus import Counts, clean_text, read_lines
@@ -327,6 +342,7 @@ def lm(
     from .tasks import evaluate_lm
 
     lines = list(clean_text(read_lines(data), 1_000_000, Counts()))
+    _refuse_nothing(lines, "line", data)
     _score(evaluate_lm(load_model(model, head=True), lines), as_json)
 
 
@@ -338,6 +354,13 @@ def _score(result: dict[str, Any], as_json: bool) -> None:
         _print_table("score", shown)
 
 
+def _refuse_nothing(read: Sequence[Any], what: str, names: object) -> None:
+    from .errors import CorpusError
+
+    if not read:
+        raise CorpusError(f"No {what} is left of '{names}': all are empty or too long.")
+
+
 def _refuse_existing(out: Path) -> None:
     from .errors import OutputError
 
@@ -345,11 +368,11 @@ def _refuse_existing(out: Path) -> None:
         raise OutputError(f"'{out}' is there already; give another --out or remove it first.")
 
 
-def _done(as_json: bool, result: dict[str, Any], out: Path) -> None:
+def _done(as_json: bool, quiet: bool, result: dict[str, Any], out: Path) -> None:
     if as_json:
         _print_json(result | {"out": str(out)})
-    else:
-        _err.print(f"Written to {escape(str(out))}.")
+    elif not quiet:
+        _err.print(f"Written to {escape(str(out))}.", soft_wrap=True)
 
 
 def _quieten_libraries() -> None:
@@ -366,7 +389,7 @@ def main() -> NoReturn:
     """Entry point of the ``lingraft`` command."""
     _quieten_libraries()
     try:
-        app()
+        app(prog_name="lingraft")
     except LingraftError as error:
         _err.print(f"lingraft: {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_status)

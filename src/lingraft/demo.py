@@ -41,7 +41,7 @@ def demo_model() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def run_demo(out: Path, on_progress: OnProgress | None = None) -> tuple[TransferResult, list[Neighbour]]:
+def run_demo(out: Path, on_progress: OnProgress | None = None, seed: int = 0) -> tuple[TransferResult, list[Neighbour]]:
     """Transfers the demo model to French and looks up the English neighbours of five held-out sentences."""
     heldout = sample_bitext("en-fr.heldout.tsv")
     result = transfer(
@@ -52,6 +52,7 @@ def run_demo(out: Path, on_progress: OnProgress | None = None) -> tuple[Transfer
         eval_bitext=heldout,
         objective="distill",
         budget=_BUDGET,
+        seed=seed,
         on_progress=on_progress,
     )
     pairs = [line.split("\t") for line in heldout.read_text(encoding="utf-8").splitlines()]

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from .surgery import (
     self_check,
     with_masked_lm_head,
 )
-from .tasks import embed_sentences, evaluate_lm, evaluate_retrieval
+from .tasks import embed_sentences, evaluate_lm, retrieval_scores
 from .training import Progress, distillation_trainer, hold_out, language_model_trainer
 from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
 
@@ -334,9 +334,7 @@ def make_training(
         texts = _sample_texts(corpus)
         save_model(target, folder / "target")
         report["self_check"] = {"target": self_check(target, folder / "target", texts)}
-        if objective == "distill" and training.embeddings_share == 1:
-            shutil.copytree(inputs.source_folder, folder / "source", ignore=shutil.ignore_patterns(".*"))
-        else:
+        if not _english_unchanged(training):
             save_model(source, folder / "source")
             report["self_check"]["source"] = self_check(source, folder / "source", texts)
         (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
@@ -344,7 +342,13 @@ def make_training(
     folder = cache.stage("trained", key, make)
     shutil.rmtree(checkpoints, ignore_errors=True)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return Models(folder / "target", folder / "source", key, report)
+    source = inputs.source_folder if _english_unchanged(training) else folder / "source"
+    return Models(folder / "target", source, key, report)
+
+
+def _english_unchanged(training: TrainingRecipe) -> bool:
+    """Whether the objective leaves every byte of the English model as it is."""
+    return training.objective == "distill" and training.embeddings_share == 1
 
 
 def make_scores(cache: StageCache, inputs: Inputs, grafted: Models, final: Models, update: Update) -> dict[str, Any]:
@@ -353,21 +357,26 @@ def make_scores(cache: StageCache, inputs: Inputs, grafted: Models, final: Model
     def make() -> dict[str, Any]:
         scores: dict[str, Any] = {}
         corpus = Corpus(cache.path("corpus", inputs.corpus_key))
-        untouched = load_model(inputs.source_folder)
+        pairs = corpus.evaluation
+        english = [pair[0] for pair in pairs] or list(dict.fromkeys(corpus.english))[:500]
+
+        @lru_cache
+        def embedded(folder: Path) -> np.ndarray[Any, Any]:
+            return embed_sentences(load_model(folder), english)
+
         states = {
             "untouched": (inputs.source_folder, inputs.source_folder),
             "grafted": (grafted.source, grafted.target),
         }
         if final is not grafted:
             states["trained"] = (final.source, final.target)
-        pairs = corpus.evaluation
         for number, (state, (source, target)) in enumerate(states.items() if pairs else ()):
             update(number / len(states), state)
-            scores[state] = {"retrieval": evaluate_retrieval(load_model(source), load_model(target), pairs)}
+            foreign = embed_sentences(load_model(target), [pair[1] for pair in pairs])
+            scores[state] = {"retrieval": retrieval_scores(embedded(source), foreign)}
         if final is not grafted:
-            english = list(dict.fromkeys([pair[0] for pair in pairs] or corpus.english))[:500]
-            same = embed_sentences(untouched, english) * embed_sentences(load_model(final.source), english)
-            scores["english_cosine"] = float(np.mean(same.sum(1)))
+            same = (embedded(inputs.source_folder) * embedded(final.source)).sum(1)
+            scores["english_cosine"] = float(np.mean(same))
             for state, when in (("grafted", "before"), ("trained", "after")):
                 scores.setdefault(state, {}).update(final.report.get("lm", {}).get(when, {}))
         return scores

@@ -67,6 +67,13 @@ def test_hold_out_goes_by_content_alone(lines: list[str]):
         assert held
 
 
+def test_hold_out_is_bounded_in_lines_and_bytes():
+    lines = [f"{k} " + "x" * 100 for k in range(1000)]
+    assert len(hold_out(lines, share=0.5, at_most=70)[1]) == 70
+    assert sum(map(len, hold_out(lines, share=0.5, at_most_bytes=2000)[1])) <= 2000
+    assert len(hold_out(["a" * 500_000, "b" * 500_000])[1]) == 1
+
+
 def test_masking():
     ids = np.random.default_rng(0).integers(0, 50, (40, 64))
     special = np.zeros(50, bool)

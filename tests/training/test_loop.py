@@ -153,6 +153,20 @@ def test_tokens_set_the_number_of_steps(tmp_path: Path):
     assert report["tokens"] == report["steps"] * 64
 
 
+def test_a_fresh_head_starts_from_token_frequencies(tmp_path: Path):
+    source, target = models()
+    recipe = resolve_training(TrainingRecipe(objective="mlm", steps=2, batch_size=2, sequence_length=16), "masked")
+    pairs = [("mara mara mara", "cédé"), ("fodo", "bîvî bîvî")]
+    english, foreign = (list(side) for side in zip(*pairs, strict=True))
+    language_model_trainer(source, target, english, foreign, recipe, 0, tmp_path, fresh_head=True)
+    bias = vocabulary_parameters(source.model)["bias"].detach()
+    frequent = source.tokenizer("mara", add_special_tokens=False)["input_ids"][0]
+    rare = source.tokenizer("fodo", add_special_tokens=False)["input_ids"][0]
+    absent = source.tokenizer.mask_token_id
+    assert bias[frequent] - bias[absent] == pytest.approx(torch.log(torch.tensor(4.0)).item(), abs=1e-5)
+    assert bias[rare] - bias[absent] == pytest.approx(torch.log(torch.tensor(2.0)).item(), abs=1e-5)
+
+
 def test_plan_names_the_stage_of_every_step():
     plan = Plan(embeddings_from=2, all_from=5, steps=7)
     assert [plan.stage(k) for k in range(7)] == ["head"] * 2 + ["embeddings"] * 3 + ["all"] * 2

@@ -116,9 +116,9 @@ def _bitext_rows(
     totals = np.asarray(links.sum(axis=1)).ravel()
     keep_row = (totals >= max(min_count, 1e-12)).astype(np.float64)
     keep_row[list(settled)] = 0
-    links = (sparse.diags(keep_row) @ links).tocsr()
-    links.eliminate_zeros()
-    return links
+    kept = sparse.csr_matrix(sparse.diags(keep_row) @ links)
+    kept.eliminate_zeros()
+    return kept
 
 
 def _spelled_rows(

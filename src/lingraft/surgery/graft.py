@@ -11,7 +11,7 @@ from scipy import sparse
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..errors import TableError
+from ..errors import ModelError, TableError
 from ..evidence import Provenance, TranslationTable
 from ..vocabulary import ROLES, special_ids
 from .models import LanguageModel
@@ -68,9 +68,12 @@ def graft(
 ) -> LanguageModel:
     """A copy of the source model under the new tokenizer, its vocabulary-sized parts made from the table.
 
-    Raises TableError if the table belongs to other tokenizers. The source is left untouched.
+    Raises TableError if the table belongs to other tokenizers, ModelError if the model cannot take the new one. The
+    source is left untouched.
     """
     table.check_tokenizers(source.tokenizer, tokenizer)
+    old, new = special_ids(source.tokenizer), special_ids(tokenizer)
+    _check_positions(source.model, old.get("pad"), new.get("pad"))
     generator = np.random.default_rng(seed)
     rows = {
         name: mix_rows(parameter, table, method, generator)
@@ -81,9 +84,25 @@ def graft(
     with torch.no_grad():
         for name, parameter in vocabulary_parameters(model).items():
             parameter.copy_(rows[name])
+    embeddings: Any = model.get_input_embeddings()
+    if embeddings.padding_idx is not None:  # the row that gets no gradient
+        embeddings.padding_idx = new.get("pad")
     for config in (model.config, getattr(model, "generation_config", None)):
-        _renumber(config, special_ids(source.tokenizer), special_ids(tokenizer))
+        _renumber(config, old, new)
     return source.with_model(model.eval(), tokenizer)
+
+
+def _check_positions(model: PreTrainedModel, old: int | None, new: int | None) -> None:
+    """RoBERTa and its like number positions from the padding token's id on, so that it has to stay where it is."""
+    counted = any(
+        name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+        for name, module in model.named_modules()
+    )
+    if counted and old != new:
+        raise ModelError(
+            f"{type(model).__name__} numbers positions from the id of its padding token, {old}, and the new tokenizer "
+            f"has that token at {new}. Give a tokenizer that has it at {old}, or let one be trained."
+        )
 
 
 def _renumber(config: Any, old: dict[str, int], new: dict[str, int]) -> None:

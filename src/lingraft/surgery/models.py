@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -28,6 +29,9 @@ from transformers import (
 from ..errors import ModelError
 
 Kind = Literal["masked", "causal", "sentence"]
+
+#: at least one of these belongs to every tokenizer
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
 
 #: files of a sentence-transformers folder that describe the pipeline around the transformer
 _PIPELINE_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
@@ -66,7 +70,7 @@ class LanguageModel:
         hidden = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if not self.pooling:
             weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-            return (hidden * weights).sum(1) / weights.sum(1)  # type: ignore[no-any-return]
+            return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)  # type: ignore[no-any-return]
         features: dict[str, Tensor] = {
             "token_embeddings": hidden,
             "attention_mask": attention_mask,
@@ -94,6 +98,13 @@ def _check_folder(folder: Path) -> None:
                 else "."
             )
         )
+
+
+def _check_complete(folder: Path, missing: Iterable[str]) -> None:
+    """ModelError if weights were not in the file, which transformers fills up with random ones."""
+    lost = sorted(name for name in missing if "pooler" not in name)  # of no use to any objective, often left out
+    if lost:
+        raise ModelError(f"'{folder}' lacks {len(lost)} of the weights of its model, '{lost[0]}' for one.")
 
 
 def resolve_model(name: str) -> Path:
@@ -134,8 +145,11 @@ def _kind(folder: Path, architectures: list[str]) -> Kind:
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """A tokenizer from a folder or hub id; ModelError if there is none."""
     local = Path(name).is_dir()
+    if local and not any(file for pattern in _TOKENIZER_FILES for file in Path(name).glob(pattern)):
+        # transformers would make one with an empty vocabulary
+        raise ModelError(f"No tokenizer could be read from '{name}' (there is no tokenizer.json or vocabulary file).")
     try:
-        return AutoTokenizer.from_pretrained(str(name), local_files_only=local)
+        return AutoTokenizer.from_pretrained(str(name), local_files_only=local, trust_remote_code=False)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"No tokenizer could be read from '{name}' ({reason}).") from None
@@ -149,7 +163,7 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
     """
     folder = resolve_model(str(name))
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         architectures = list(config.architectures or [])
         kind = _kind(folder, architectures)
         if kind == "sentence" and head and architectures and architectures[0].endswith("ForMaskedLM"):
@@ -159,7 +173,10 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
             return from_sentence_transformer(encoder, folder)
         bare = (config.architectures or [""])[0].endswith("Model") and kind == "masked"
         loader: Any = AutoModelForCausalLM if kind == "causal" else AutoModel if bare else AutoModelForMaskedLM
-        model = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+        model, found = loader.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+        _check_complete(folder, found["missing_keys"])
     except ModelError:
         raise
     except Exception as error:

@@ -23,10 +23,13 @@ def evaluate_lm(
     """Loss in nats a predicted token, and bits per byte of the text.
 
     A masked model predicts a fixed 15 % of the tokens, the same on every evaluation; a causal model predicts all.
-    Bits per byte = loss / ln 2 * tokens of the text / UTF-8 bytes of the text. Raises ModelError without a head.
+    Bits per byte = loss / ln 2 * tokens of the text / UTF-8 bytes of the text. Raises ModelError without a head or,
+    for a masked model, without a mask token.
     """
     if not language_model.has_head:
         raise ModelError("The model has no language-modelling head, so it gives no probabilities to measure.")
+    if language_model.kind == "masked" and language_model.tokenizer.mask_token_id is None:
+        raise ModelError("The tokenizer has no mask token, so a masked language model cannot be measured with it.")
     text = encode(language_model.tokenizer, lines)
     side = Side(language_model, text, length)
     device = next(language_model.model.parameters()).device

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..corpus import TokenSequences
+from ..errors import CorpusError
 from ..evidence import encode
 from ..surgery import LanguageModel
 from ..training.data import pad
@@ -49,8 +50,11 @@ def nearest(queries: Array, candidates: Array) -> Array:
 def retrieval_scores(english: Array, foreign: Array) -> dict[str, float | int | str]:
     """Share of sentences, in both directions, whose nearest sentence of the other language is their translation.
 
-    english, foreign: unit vectors, row k of one translates row k of the other.
+    english, foreign: unit vectors, row k of one translates row k of the other. CorpusError if there are none, or more
+    of one than of the other.
     """
+    if not len(english) or len(english) != len(foreign):
+        raise CorpusError(f"Retrieval needs pairs of sentences: {len(english):,} English, {len(foreign):,} foreign.")
     own = np.arange(len(english))
     return {
         "task": "retrieval",

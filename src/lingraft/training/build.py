@@ -79,14 +79,26 @@ def language_model_trainer(
 ) -> Trainer:  # fmt: skip
     """Objectives ``mlm`` and ``clm`` on text of both languages; the recipe must be resolved."""
     device = default_device()
+    texts = [encode(model.tokenizer, list(lines)) for model, lines in ((source, english), (target, foreign))]
+    if fresh_head:
+        for model, text in zip((source, target), texts, strict=True):
+            _start_bias(model, text)
     _share(source, target, device)
     objective = LanguageModelling(
-        Side(source, encode(source.tokenizer, list(english)), recipe.sequence_length),
-        Side(target, encode(target.tokenizer, list(foreign)), recipe.sequence_length),
+        Side(source, texts[0], recipe.sequence_length), Side(target, texts[1], recipe.sequence_length),
         masked=recipe.objective == "mlm", batch_size=_decided(recipe.batch_size), mask_rate=recipe.mask_rate, seed=seed,
         device=device,
     )  # fmt: skip
     return _trainer(objective, source, target, recipe, device, folder, fresh_head)
+
+
+def _start_bias(language_model: LanguageModel, text: TokenSequences) -> None:
+    """Sets a fresh output bias to the log frequencies of the tokens, the best answer before anything is learned."""
+    bias = vocabulary_parameters(language_model.model).get("bias")
+    if bias is not None:
+        counts = torch.bincount(torch.from_numpy(text.ids).long(), minlength=bias.numel()).float() + 1
+        with torch.no_grad():
+            bias.copy_((counts / counts.mean()).log())
 
 
 def distillation_trainer(

@@ -15,15 +15,20 @@ Array = np.ndarray[Any, Any]
 _POOL = 50
 
 
-def hold_out(lines: list[str], share: float = 0.02, at_most: int = 500) -> tuple[list[str], list[str]]:
+def hold_out(
+    lines: list[str], share: float = 0.02, at_most: int = 500, at_most_bytes: int = 100_000
+) -> tuple[list[str], list[str]]:
     """Splits lines into (training, held out) by a hash of their content, whatever their order.
 
+    Held out are a share of the different lines, at most so many, and no more of these than fit in so many UTF-8 bytes.
     A line that occurs several times is on one side as a whole. At least one line stays on each side of a text with two
     different lines.
     """
     digests = {line: hashlib.blake2b(line.encode(), digest_size=8).digest() for line in dict.fromkeys(lines)}
     wanted = min(at_most, max(1, int(share * len(digests))), len(digests) - 1)
-    held = set(sorted(digests, key=digests.__getitem__)[:wanted])
+    chosen = sorted(digests, key=digests.__getitem__)[:wanted]
+    sizes = np.cumsum([len(line.encode()) for line in chosen])
+    held = set(chosen[: max(min(wanted, 1), int((sizes <= at_most_bytes).sum()))])
     return [line for line in lines if line not in held], [line for line in digests if line in held]
 
 

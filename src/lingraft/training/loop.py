@@ -218,7 +218,9 @@ class Trainer:
         since, since_tokens = time.perf_counter(), int(state["tokens"])
         while step < plan.steps:
             if step == plan.embeddings_from and after_head:
+                paused = time.perf_counter()
                 after_head()
+                began += time.perf_counter() - paused  # the budget is for training
             if plan.stage(step) != stage:
                 stage = plan.stage(step)
                 self._only(stage)
