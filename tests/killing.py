@@ -83,6 +83,7 @@ def main(spec: dict) -> list[str]:
 
         on_commit(note)
         run_recipe(recipe, whole)
+        assert torch.get_num_threads() == 1, "numba has changed torch's number of threads"
 
     def go_on() -> None:
         if (broken / "recipe.yaml").is_file():

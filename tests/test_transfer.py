@@ -202,9 +202,3 @@ def test_the_result_gives_its_models(run):
         assert torch.allclose(
             ours.embed(inputs["input_ids"], inputs["attention_mask"]), torch.from_numpy(vectors), atol=1e-5
         )
-
-
-def test_a_run_leaves_the_number_of_threads_alone(arguments, tmp_path):
-    before = torch.get_num_threads()
-    lingraft.transfer(out=tmp_path / "out", **arguments["graft"])
-    assert torch.get_num_threads() == before
