@@ -393,7 +393,4 @@ def main() -> NoReturn:
     except LingraftError as error:
         _err.print(f"lingraft: {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        _err.print("lingraft: stopped; 'lingraft resume DIR' goes on.")
-        sys.exit(130)
     sys.exit(0)

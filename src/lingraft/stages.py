@@ -214,13 +214,9 @@ def make_table(
         def on_iteration(done: int, total: int, likelihood: float) -> None:
             update(0.9 * done / total, f"log-likelihood {likelihood:.3f}")
 
-        threads = torch.get_num_threads()
         counts, overlong = bitext_counts(
             corpus.pairs, source.tokenizer, vocabulary.tokenizer, settings, a.max_tokens, on_iteration
         )
-        # numba sets the number of OpenMP threads of the whole process; with another number sums round differently, and
-        # a run that skips this stage when it is resumed would end with other weights
-        torch.set_num_threads(threads)
         table = build_table(source.tokenizer, vocabulary.tokenizer, counts, recipe.min_count)
         table.save(folder / "table.npz")
         sample = encode(vocabulary.tokenizer, corpus.foreign[:_SAMPLE]).ids

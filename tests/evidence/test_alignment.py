@@ -3,6 +3,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 import pytest
+import torch
 from scipy.special import digamma
 
 import tiny
@@ -145,6 +146,13 @@ def test_cipher_language_is_recovered():
     truth = np.argsort(secret)
     frequency = np.bincount([w for line in foreign for w in line], minlength=len(number))
     assert frequency[best == truth].sum() / frequency.sum() > 0.99
+
+
+def test_the_aligner_leaves_torch_its_threads():
+    english, foreign = random_bitext()
+    before = torch.get_num_threads()
+    alignment_counts(english, foreign, 9, 9)
+    assert torch.get_num_threads() == before
 
 
 def test_result_does_not_depend_on_the_number_of_threads():

@@ -10,11 +10,13 @@ both directions to agree (Liang, Taskar & Klein 2006): a link counts as much as 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import sparse
 from scipy.special import digamma
 
@@ -145,6 +147,20 @@ class AlignmentCounts:
     log_likelihood: list[tuple[float, float]]
 
 
+@contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """Undoes what numba does to torch: it sets the number of OpenMP threads of the whole process.
+
+    With another number sums round differently, and a run that was resumed behind the alignment would end elsewhere.
+    """
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_torch_threads_kept()
 def alignment_counts(
     english: TokenSequences,
     foreign: TokenSequences,
