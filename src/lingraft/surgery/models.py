@@ -142,12 +142,17 @@ def _kind(folder: Path, architectures: list[str]) -> Kind:
     )
 
 
+def _check_tokenizer(folder: Path) -> None:
+    """ModelError if a folder has no tokenizer; transformers would make one with an empty vocabulary."""
+    if not any(file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)):
+        raise ModelError(f"No tokenizer could be read from '{folder}' (there is no tokenizer.json or vocabulary file).")
+
+
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """A tokenizer from a folder or hub id; ModelError if there is none."""
     local = Path(name).is_dir()
-    if local and not any(file for pattern in _TOKENIZER_FILES for file in Path(name).glob(pattern)):
-        # transformers would make one with an empty vocabulary
-        raise ModelError(f"No tokenizer could be read from '{name}' (there is no tokenizer.json or vocabulary file).")
+    if local:
+        _check_tokenizer(Path(name))
     try:
         return AutoTokenizer.from_pretrained(str(name), local_files_only=local, trust_remote_code=False)
     except Exception as error:
@@ -169,6 +174,7 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
         if kind == "sentence" and head and architectures and architectures[0].endswith("ForMaskedLM"):
             kind = "masked"
         if kind == "sentence":
+            _check_tokenizer(folder)
             encoder = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
             return from_sentence_transformer(encoder, folder)
         bare = (config.architectures or [""])[0].endswith("Model") and kind == "masked"
