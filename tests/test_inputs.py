@@ -131,6 +131,7 @@ def test_a_run_means_the_same_from_any_folder(tmp_path, monkeypatch, model_folde
     names = [os.path.relpath(path) for path in (model_folder, bitext_file)]
     lingraft.transfer(names[0], to="fr", out="out", bitext=names[1], objective="none")
     monkeypatch.chdir(tmp_path / "there")
+    (tmp_path / "here" / "out" / "run.json").unlink()  # as if it had been killed just before the end
     resumed = lingraft.resume(tmp_path / "here" / "out")
     assert resumed.run["reused_stages"] == [*STAGES, "scores"]
 

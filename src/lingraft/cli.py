@@ -393,4 +393,8 @@ def main() -> NoReturn:
     except LingraftError as error:
         _err.print(f"lingraft: {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_status)
+    except OSError as error:
+        where = f"'{error.filename}': " if error.filename else ""
+        _err.print(f"lingraft: {escape(where + (error.strerror or str(error)))}.", soft_wrap=True)
+        sys.exit(1)
     sys.exit(0)

@@ -162,14 +162,20 @@ class Vocabulary:
     report: dict[str, Any]
 
 
+def _tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
+    """All of a tokenizer that other stages depend on; its hash alone does not know the roles."""
+    template = getattr(tokenizer, "chat_template", None)
+    return [tokenizer_hash(tokenizer), special_ids(tokenizer), tokenizer.model_max_length, template]
+
+
 def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, corpus: Corpus) -> Vocabulary:
     """Trains the target tokenizer on all foreign text, or takes the one that was given."""
     recipe = inputs.recipe.vocabulary
     if recipe.tokenizer:
         tokenizer = load_tokenizer(recipe.tokenizer)
-        key: list[Any] = ["given", tokenizer_hash(tokenizer)]
+        key: list[Any] = ["given", _tokenizer_key(tokenizer)]
     else:
-        key = [inputs.corpus_key, tokenizer_hash(source.tokenizer), recipe.size, recipe.min_count]
+        key = [inputs.corpus_key, _tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]
 
         def make(folder: Path) -> None:
             lines = corpus.foreign
@@ -204,7 +210,7 @@ def make_table(
 ) -> Table:
     """Aligns the bitext on subwords and makes the translation table of it and of the other evidence."""
     recipe = inputs.recipe.evidence
-    key = [inputs.corpus_key, vocabulary.key, tokenizer_hash(source.tokenizer), recipe.min_count,
+    key = [inputs.corpus_key, vocabulary.key, _tokenizer_key(source.tokenizer), recipe.min_count,
            recipe.alignment.model_dump()]  # fmt: skip
 
     def make(folder: Path) -> None:
@@ -273,7 +279,7 @@ def make_graft(
 
 def _language_models(inputs: Inputs, grafted: Models, objective: str) -> tuple[LanguageModel, LanguageModel, bool]:
     """Source and target ready to be trained, and whether their head is a fresh one."""
-    source, target = load_model(inputs.source_folder, head=True), load_model(grafted.target, head=True)
+    source, target = load_model(inputs.source_folder), load_model(grafted.target)
     if objective != "mlm" or source.has_head:
         return source, target, False
     return (

@@ -1,12 +1,12 @@
 """The one verb: from an English model and text of a new language to a model of that language, stage by stage.
 
 This module knows the order of the stages and nothing of what happens inside them. Every stage is a folder below
-``OUT/.cache`` named by the hash of its inputs, so a run that was stopped goes on where it was, and a run with other
-settings shares what it can.
+``OUT/.cache`` named by the hash of its inputs, so a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from . import stages
 from .cache import StageCache, digest, file_digest, publish, remove, remove_leftovers, write_aside
@@ -23,7 +25,7 @@ from .inputs import Bitext, Text, persist_inputs
 from .recipe import Recipe, build_recipe, put, read_recipe_file
 from .report import environment, peak_memory_mb, write_run
 from .surgery import LanguageModel, load_model, resolve_model
-from .training import resolve_training
+from .training import check_objective, resolve_training
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -116,7 +118,21 @@ def resume(directory: str | Path, on_progress: OnProgress | None = None) -> Tran
     path = directory / "recipe.yaml"
     if not path.is_file():
         raise OutputError(f"'{directory}' holds no run: there is no recipe.yaml in it.")
-    return run_recipe(build_recipe(read_recipe_file(path)), directory, on_progress)
+    recipe = build_recipe(read_recipe_file(path))
+    finished = _finished(directory, recipe)
+    return finished or run_recipe(recipe, directory, on_progress)
+
+
+def _finished(directory: Path, recipe: Recipe) -> TransferResult | None:
+    """The run in a folder if it went to its end and everything it made is there."""
+    try:
+        run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(run, dict) or run.get("recipe_hash") != digest(recipe.model_dump(mode="json")):
+        return None
+    made = all((directory / name).exists() for name in ("table.npz", "target", "source"))
+    return TransferResult(directory, recipe, run) if made else None
 
 
 @contextmanager
@@ -132,6 +148,13 @@ def _removed_if_refused(directory: Path) -> Iterator[None]:
     before = present()
     try:
         yield
+    except OutputError:
+        # the folder is somebody else's, perhaps since a moment ago: only what this call wrote may go
+        if directory in before:
+            for path in sorted(present() - before):
+                if path.parent == directory / "inputs":
+                    remove(path)
+        raise
     except InputError:
         for path in sorted(present() - before):
             remove(path)
@@ -190,25 +213,45 @@ def run_recipe(recipe: Recipe, directory: Path, on_progress: OnProgress | None =
     recipe = _absolute(recipe)
     with _removed_if_refused(directory):
         check_inputs(recipe)
-        _claim(directory, recipe)
-        run = _Run(recipe, directory, on_progress or _log_progress)
-        report = run.execute()
-    report["seconds"]["this_call"] = round(time.perf_counter() - began, 2)
-    write_run(directory, report)
+        if Path(recipe.source).is_dir() and directory.resolve().is_relative_to(Path(recipe.source).resolve()):
+            raise OutputError(f"'{directory}' lies inside the source model's folder; give an --out outside of it.")
+        _refuse_other_runs(directory, recipe)
+        with _locked(directory):
+            _claim(directory, recipe)
+            run = _Run(recipe, directory, on_progress or _log_progress)
+            report = run.execute()
+            report["seconds"]["this_call"] = round(time.perf_counter() - began, 2)
+            write_run(directory, report)
     return TransferResult(directory, run.recipe, report)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Holds the folder for this process; OutputError if another one is at work there. A kill frees it."""
+    try:
+        (directory / ".cache").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"'{directory}' cannot be made a folder for the run: {error.strerror}.") from None
+    try:
+        with FileLock(directory / ".cache" / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise OutputError(f"Another process is at work in '{directory}'; wait for it, or give another --out.") from None
 
 
 def _log_progress(stage: str, share: float, note: str) -> None:
     _log.info("%s %3.0f %% %s", stage, 100 * share, note)
 
 
-def _claim(directory: Path, recipe: Recipe) -> None:
-    """Makes the folder this run's own, or refuses it.
+def _request(directory: Path, recipe: Recipe) -> tuple[Path, str]:
+    """Where the digest of the recipe is kept as it was asked for (recipe.yaml has what the run decided too), and it."""
+    return directory / ".cache" / "request.sha256", digest(recipe.model_dump(mode="json"))
 
-    The recipe as it was asked for is remembered beside the resolved one, which also holds what the run decided itself.
-    """
-    path, request = directory / "recipe.yaml", directory / ".cache" / "request.sha256"
-    asked = digest(recipe.model_dump(mode="json"))
+
+def _refuse_other_runs(directory: Path, recipe: Recipe) -> None:
+    """OutputError if the folder holds another run, or things that are no run."""
+    path = directory / "recipe.yaml"
+    request, asked = _request(directory, recipe)
     if path.is_file():
         if build_recipe(read_recipe_file(path)) == recipe:
             return
@@ -221,9 +264,14 @@ def _claim(directory: Path, recipe: Recipe) -> None:
     names = [entry.name for entry in directory.iterdir()] if directory.exists() else []
     if any(name not in ("inputs", ".cache") and not name.startswith(".aside-") for name in names):
         raise OutputError(f"'{directory}' is not empty and holds no run; give another --out.")
-    (directory / ".cache").mkdir(parents=True, exist_ok=True)
-    write_aside(request, asked)
-    write_aside(path, recipe.to_yaml())
+
+
+def _claim(directory: Path, recipe: Recipe) -> None:
+    """Makes the folder, which must be locked, this run's own."""
+    _refuse_other_runs(directory, recipe)
+    if not (directory / "recipe.yaml").is_file():
+        write_aside(*_request(directory, recipe))
+        write_aside(directory / "recipe.yaml", recipe.to_yaml())
 
 
 class _Run:
@@ -252,12 +300,13 @@ class _Run:
         self.report["inputs"] = files
 
         update = self._step("corpus")
+        source = load_model(source_folder)
+        check_objective(self.recipe.training.objective, source)
         corpus, counts = stages.make_corpus(self.cache, inputs)
         self.report["corpus"] = counts
         update(1.0, stages.describe_corpus(counts))
 
         update = self._step("vocabulary")
-        source = load_model(source_folder)
         training = resolve_training(self.recipe.training, source.kind)
         self.recipe = self.recipe.model_copy(update={"training": training})
         write_aside(self.directory / "recipe.yaml", self.recipe.to_yaml())

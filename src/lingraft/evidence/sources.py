@@ -23,6 +23,7 @@ from ..vocabulary import (
     backend_json,
     notation,
     plain_backend,
+    same_special_tokens,
     special_ids,
     token_identities,
     tokenizer_hash,
@@ -86,6 +87,9 @@ def build_table(
     for role, row in target_roles.items():
         if role in source_roles and provenance[row] == Provenance.fallback:
             add(row, [source_roles[role]], Provenance.special)
+    for row, column in same_special_tokens(target, source).items():
+        if provenance[row] == Provenance.fallback:
+            add(row, [column], Provenance.special)
     settled = all_special_ids(target) | set(target_roles.values())
     links = _bitext_rows(counts, source, settled, min_count, (n_target, n_source))
     totals = np.asarray(links.sum(axis=1)).ravel()

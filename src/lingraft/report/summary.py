@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -35,8 +34,12 @@ def environment() -> dict[str, Any]:
     }
 
 
-def peak_memory_mb() -> int:
-    """Largest resident size of this process so far, in MB of 10^6 bytes."""
+def peak_memory_mb() -> int | None:
+    """Largest resident size of this process so far, in MB of 10^6 bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)
 
@@ -66,7 +69,8 @@ def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows += score_rows(report["scores"])
     seconds = sum(value for name, value in report["seconds"].items() if name != "this_call")
     rows.append(("time", f"{seconds:.0f} s"))
-    rows.append(("peak memory", f"{report['peak_memory_mb']:,} MB"))
+    if report["peak_memory_mb"] is not None:
+        rows.append(("peak memory", f"{report['peak_memory_mb']:,} MB"))
     return rows
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError, TableError
 from ..evidence import Provenance, TranslationTable
-from ..vocabulary import ROLES, special_ids
+from ..vocabulary import ROLES, same_special_tokens, special_ids
 from .models import LanguageModel
 
 Method = Literal["lingraft", "mean", "random"]
@@ -88,7 +88,7 @@ def graft(
     if embeddings.padding_idx is not None:  # the row that gets no gradient
         embeddings.padding_idx = new.get("pad")
     for config in (model.config, getattr(model, "generation_config", None)):
-        _renumber(config, old, new)
+        _renumber(config, source.tokenizer, tokenizer)
     return source.with_model(model.eval(), tokenizer)
 
 
@@ -105,16 +105,20 @@ def _check_positions(model: PreTrainedModel, old: int | None, new: int | None) -
         )
 
 
-def _renumber(config: Any, old: dict[str, int], new: dict[str, int]) -> None:
-    """Special ids in a config, by role; an id that is no special token of the source's is left alone."""
+def _renumber(config: Any, source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> None:
+    """Special ids in a config, by role and else by text; one that the new vocabulary has no place for goes."""
+    old, new = special_ids(source), special_ids(target)
+    moved = {column: row for row, column in same_special_tokens(target, source).items()}
+    moved |= {old[role]: new[role] for role in ROLES if role in old and role in new}
     for role in ROLES:
         name = f"{role}_token_id"
         given = getattr(config, name, None)
-        moved = {old[r]: new[r] for r in (*ROLES, role) if r in old and r in new}
         if isinstance(given, int):
-            setattr(config, name, moved.get(given, given))
+            place: int = moved.get(given, given)
+            setattr(config, name, place if place < len(target) else None)
         elif isinstance(given, list):
-            setattr(config, name, [moved.get(identifier, identifier) for identifier in given])
+            places = [moved.get(int(identifier), int(identifier)) for identifier in given]
+            setattr(config, name, [index for index in places if index < len(target)])
 
 
 def share_body(owner: PreTrainedModel, follower: PreTrainedModel) -> None:

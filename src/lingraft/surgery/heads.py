@@ -20,7 +20,8 @@ def with_masked_lm_head(encoder: PreTrainedModel) -> PreTrainedModel:
 
     The encoder object itself becomes the base of the result. A dense layer of the head becomes the identity plus a
     shift that carries every value to where the activation is linear; the layer norm behind it takes the shift away
-    again, so that the head reads the encoder's hidden state as it is. Output biases start at zero.
+    again, so that the head reads the encoder's hidden state as it is. Output biases start at zero. A dense layer that
+    changes the width (ALBERT, ELECTRA) cannot be the identity and starts at random, always the same.
     """
     try:
         head_class: Any = MODEL_FOR_MASKED_LM_MAPPING[type(encoder.config)]
@@ -28,7 +29,9 @@ def with_masked_lm_head(encoder: PreTrainedModel) -> PreTrainedModel:
         raise ModelError(f"{type(encoder).__name__} has no masked-language-model form in transformers.") from None
     config = copy.deepcopy(encoder.config)
     config.tie_word_embeddings = True
-    model: PreTrainedModel = head_class(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # what is not set below is the same in every process
+        model: PreTrainedModel = head_class(config)
     setattr(model, model.base_model_prefix, encoder)
     model.tie_weights()
     output = model.get_output_embeddings()

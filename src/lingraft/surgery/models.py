@@ -148,6 +148,17 @@ def _check_tokenizer(folder: Path) -> None:
         raise ModelError(f"No tokenizer could be read from '{folder}' (there is no tokenizer.json or vocabulary file).")
 
 
+def _check_modules(folder: Path) -> None:
+    """ModelError if a sentence encoder wants code that is not sentence-transformers' own."""
+    try:
+        types = [str(module["type"]) for module in json.loads((folder / "modules.json").read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, KeyError):
+        raise ModelError(f"'{folder}/modules.json' is no list of sentence-transformers modules.") from None
+    foreign = [name for name in types if not name.startswith("sentence_transformers.")]
+    if foreign:
+        raise ModelError(f"'{folder}' wants code of its own, {foreign[0]}, which is not run.")
+
+
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """A tokenizer from a folder or hub id; ModelError if there is none."""
     local = Path(name).is_dir()
@@ -175,9 +186,12 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
             kind = "masked"
         if kind == "sentence":
             _check_tokenizer(folder)
+            _check_modules(folder)
             encoder = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
             return from_sentence_transformer(encoder, folder)
-        bare = (config.architectures or [""])[0].endswith("Model") and kind == "masked"
+        # a discriminator's head is none over the vocabulary, so only its encoder is of use
+        first = architectures[0] if architectures else ""
+        bare = kind == "masked" and (first.endswith("Model") or first == "ElectraForPreTraining")
         loader: Any = AutoModelForCausalLM if kind == "causal" else AutoModel if bare else AutoModelForMaskedLM
         model, found = loader.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +12,24 @@ import torch
 from ..errors import ModelError
 from ..evidence import encode
 from ..surgery import LanguageModel
+from ..training.data import PackedBlocks
 from ..training.masking import mask_tokens, random_for
 from ..training.objectives import Side, causal_loss, masked_loss
 
+Array = np.ndarray[Any, Any]
+
 #: the seed of evaluation masks; fixed, so that every evaluation hides the same tokens
 _MASK_SEED = 15_000
+
+
+def _batches(packed: PackedBlocks, batch_size: int) -> Iterator[Array]:
+    """All blocks once, the last one by itself and without what it was filled up with."""
+    whole = packed.blocks[: packed.n_blocks - 1]
+    for start in range(0, len(whole), batch_size):
+        yield whole[start : start + batch_size]
+    last = packed.blocks[-1:, : packed.last_length]
+    if last.shape[1] > 1:
+        yield last
 
 
 def evaluate_lm(
@@ -35,13 +50,12 @@ def evaluate_lm(
     device = next(language_model.model.parameters()).device
     total, predicted = 0.0, 0
     with torch.inference_mode():
-        for start in range(0, side.blocks.n_blocks, batch_size):
-            ids = side.blocks.blocks[start : start + batch_size]
+        for number, ids in enumerate(_batches(side.blocks, batch_size)):
             if language_model.kind == "causal":
                 n = ids.shape[0] * (ids.shape[1] - 1)
                 loss = causal_loss(language_model.model, ids, device)
             else:
-                random = random_for(_MASK_SEED, start)
+                random = random_for(_MASK_SEED, number)
                 changed, positions, labels = mask_tokens(
                     ids, side.special, side.mask_id, side.n_tokens, mask_rate, random
                 )

@@ -1,6 +1,6 @@
 """Training both languages through one body: objectives, the loop, and its checkpoints."""
 
-from .build import DEFAULTS, distillation_trainer, language_model_trainer, resolve_training
+from .build import DEFAULTS, check_objective, distillation_trainer, language_model_trainer, resolve_training
 from .data import hold_out
 from .loop import Progress, Trainer
 from .objectives import causal_loss, framed, masked_loss
@@ -12,6 +12,7 @@ __all__ = [
     "Trainer",
     "autocast",
     "causal_loss",
+    "check_objective",
     "default_device",
     "distillation_trainer",
     "framed",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..corpus import TokenSequences
+from ..errors import RecipeError
 from ..evidence import encode
 from ..recipe import TrainingRecipe, budget_seconds
 from ..surgery import LanguageModel, share_body, vocabulary_parameters
@@ -27,6 +28,13 @@ DEFAULTS: dict[str, dict[str, float | int]] = {
 }  # fmt: skip
 
 DEFAULT_STEPS = 2000
+
+#: the objectives that a kind of model can be trained with
+_FITTING = {
+    "sentence": ("auto", "none", "distill", "mlm"),
+    "masked": ("auto", "none", "mlm", "distill"),
+    "causal": ("auto", "none", "clm", "distill"),
+}
 
 T = TypeVar("T")
 
@@ -92,6 +100,17 @@ def language_model_trainer(
     return _trainer(objective, source, target, recipe, device, folder, fresh_head)
 
 
+def check_objective(objective: str, source: LanguageModel) -> None:
+    """Raises RecipeError if a model of this kind cannot be trained that way."""
+    fitting = _FITTING[source.kind]
+    if objective not in fitting:
+        raise RecipeError(
+            f"Objective '{objective}' does not fit a {source.kind} model; for it there are {', '.join(fitting)}."
+        )
+    if objective == "mlm" and source.tokenizer.mask_token_id is None:
+        raise RecipeError("Objective 'mlm' needs a mask token, and the source model's tokenizer names none.")
+
+
 def _start_bias(language_model: LanguageModel, text: TokenSequences) -> None:
     """Sets a fresh output bias to the log frequencies of the tokens, the best answer before anything is learned."""
     bias = vocabulary_parameters(language_model.model).get("bias")
@@ -128,7 +147,7 @@ def _sentences(language_model: LanguageModel, lines: list[str]) -> TokenSequence
 def _share(source: LanguageModel, target: LanguageModel, device: torch.device) -> None:
     source.model.to(device)  # type: ignore[arg-type]
     target.model.to(device)  # type: ignore[arg-type]
-    for module in source.pooling:
+    for module in (*source.pooling, *target.pooling):
         module.to(device)
     share_body(source.model, target.model)
 

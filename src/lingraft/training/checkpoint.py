@@ -57,7 +57,5 @@ def load_checkpoint(
             and key.startswith("optimizer.")
         }  # fmt: skip
         if moments:
-            optimizer.state[value] = {
-                key: tensor if key == "step" else tensor.to(value.device) for key, tensor in moments.items()
-            }
+            optimizer.state[value] = {key: tensor.to(value.device) for key, tensor in moments.items()}
     return state

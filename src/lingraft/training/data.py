@@ -75,8 +75,11 @@ class PackedBlocks:
         opening = [] if start is None else [start]
         body = length - len(opening)
         self.n_blocks = max(1, -(-stream.size // body))
+        #: tokens of the last block, opening included, that are not the beginning of the text over again
+        self.last_length = len(opening) + (stream.size - 1) % body + 1 if stream.size else length
         filled = np.resize(stream, self.n_blocks * body).reshape(self.n_blocks, body)
         head = np.tile(np.asarray(opening, np.int32), (self.n_blocks, 1))
+        self._order: tuple[tuple[int, int], Array] | None = None
         self.blocks: Array = np.concatenate([head, filled], axis=1).astype(np.int32)
 
     def batch(self, step: int, batch_size: int, seed: int) -> Array:
@@ -85,8 +88,10 @@ class PackedBlocks:
         epochs, offsets = np.divmod(positions, self.n_blocks)
         chosen = np.empty(batch_size, np.int64)
         for epoch in np.unique(epochs):
-            order = np.random.default_rng([seed, int(epoch)]).permutation(self.n_blocks)
-            chosen[epochs == epoch] = order[offsets[epochs == epoch]]
+            key = (seed, int(epoch))
+            if self._order is None or self._order[0] != key:
+                self._order = (key, np.random.default_rng(key).permutation(self.n_blocks))
+            chosen[epochs == epoch] = self._order[1][offsets[epochs == epoch]]
         return self.blocks[chosen]
 
 

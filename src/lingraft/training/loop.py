@@ -212,6 +212,7 @@ class Trainer:
         spent_before = float(state["seconds"])
         began = saved = time.perf_counter()
         stage: Stage | None = None
+        writing = 0.0
         # the meter reads losses about a hundred times a run: each reading waits for the device
         interval = max(1, plan.steps // 100)
         sums: dict[str, float] = {}
@@ -240,10 +241,12 @@ class Trainer:
                 state["history"].append({"step": step, "stage": stage, "seconds": round(seconds, 3), **sums})
                 if on_step:
                     on_step(Progress(step, plan.steps, stage, sums, rate, seconds))
-            if now - saved >= self._schedule.checkpoint_seconds or step == plan.steps:
+            if now - saved >= max(self._schedule.checkpoint_seconds, writing) or step == plan.steps:
                 self._shorten(plan, step, seconds, float(state["planning"]))
                 self._save(step, plan, {**state, "step": step, "seconds": seconds})
                 saved = time.perf_counter()
+                if self._schedule.checkpoint_seconds:  # writing takes at most a twentieth of the time
+                    writing = 20 * (saved - now)
         for parameter in self._parameters.values():
             parameter.requires_grad_(True)
         return {
@@ -260,7 +263,8 @@ class Trainer:
         left = max(0.0, self._schedule.seconds - seconds)
         affordable = step + int(step * left / max(seconds - planning, 1e-9))
         if affordable < plan.steps:
-            plan.steps = max(step, affordable)
+            # the head stage is never cut short: what is measured behind it is needed
+            plan.steps = max(step, affordable, plan.embeddings_from + 1)
             plan.all_from = min(plan.all_from, plan.steps)
 
     def _save(self, step: int, plan: Plan, state: dict[str, Any]) -> None:

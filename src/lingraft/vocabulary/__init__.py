@@ -1,6 +1,6 @@
 """Tokenizers: training the new language's, special tokens by role, and the identity of tokens across notations."""
 
-from .special import ROLES, all_special_ids, special_ids
+from .special import ROLES, all_special_ids, same_special_tokens, special_ids
 from .tokens import TokenIdentity, backend_json, notation, token_identities, tokenizer_hash
 from .train import DEFAULT_SIZE, frame, keep_accents, plain_backend, train_tokenizer
 
@@ -14,6 +14,7 @@ __all__ = [
     "keep_accents",
     "notation",
     "plain_backend",
+    "same_special_tokens",
     "special_ids",
     "token_identities",
     "tokenizer_hash",

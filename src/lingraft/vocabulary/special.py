@@ -18,6 +18,13 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     return found
 
 
+def same_special_tokens(tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> dict[int, int]:
+    """Special ids of one tokenizer -> ids of special tokens with the same text in another, for those without a role."""
+    theirs = {str(other.convert_ids_to_tokens(identifier)): identifier for identifier in all_special_ids(other)}
+    mine = {identifier: str(tokenizer.convert_ids_to_tokens(identifier)) for identifier in all_special_ids(tokenizer)}
+    return {identifier: theirs[text] for identifier, text in mine.items() if text in theirs}
+
+
 def all_special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Every id that stands for no text: the roles and whatever else is marked special."""
     return set(tokenizer.all_special_ids) | {

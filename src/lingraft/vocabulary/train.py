@@ -21,8 +21,8 @@ from .tokens import backend_json, notation
 
 DEFAULT_SIZE = 32_000
 
-#: WordPiece gives up (writes the unknown token) on words longer than this
-_MAX_WORD = 100
+#: WordPiece gives up (writes the unknown token) on longer words; a line of Thai or Khmer may be one word
+_MAX_WORD = 1000
 
 
 def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
