@@ -143,10 +143,7 @@ def test_resume_gives_the_finished_run_again(command, transfer_line, tmp_path):
     first = only_object(command(*transfer_line, "--json", "--quiet")[1])
     status, out, err = command("resume", tmp_path / "out", "--json", "--quiet")
     assert (status, err) == (0, "")
-    again = only_object(out)
-    assert again["reused_stages"] == STAGES
-    assert again["recipe_hash"] == first["recipe_hash"]
-    assert again["vocabulary"] == first["vocabulary"]
+    assert only_object(out) == first
 
 
 def test_a_run_that_fails_has_exit_status_one(command, transfer_line, monkeypatch):

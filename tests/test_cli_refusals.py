@@ -261,6 +261,7 @@ def test_resume_names_an_input_that_is_gone(command, refused, tmp_path, model_fo
     line = ["transfer", model_folder, "--to", "fr", "--bitext", bitext, "--objective", "none"]
     assert command(*line, "--out", tmp_path / "out")[0] == 0
     bitext.unlink()
+    (tmp_path / "out" / "run.json").unlink()  # a finished run would not need it any more
     assert f"'{bitext}' does not exist" in refused("resume", tmp_path / "out")
 
 
