@@ -70,7 +70,7 @@ class AlignmentRecipe(_Section):
     pairs are left out of the alignment and counted.
     """
 
-    iterations: Annotated[int, Field(ge=1, le=50)] = 3
+    iterations: Annotated[int, Field(ge=1, le=50)] = 5
     agreement_iterations: Annotated[int, Field(ge=0, le=50)] = 2
     alpha: Annotated[float, Field(gt=0, le=10)] = 0.1
     null_prior: Annotated[float, Field(gt=0, lt=1)] = 0.08

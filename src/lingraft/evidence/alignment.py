@@ -39,7 +39,7 @@ class AlignerSettings:
     prune_below: after so many iterations, pairs of types with fewer expected links in both directions are dropped.
     """
 
-    iterations: int = 3
+    iterations: int = 5
     agreement_iterations: int = 2
     alpha: float = 0.1
     null_prior: float = 0.08
