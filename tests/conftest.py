@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import tiny
 from lingraft.surgery import LanguageModel, from_transformers
@@ -41,14 +41,24 @@ def masked(wordpiece: PreTrainedTokenizerFast) -> LanguageModel:
     return from_transformers(tiny.bert(wordpiece), wordpiece)
 
 
+def on_disk(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """Writes a model with its tokenizer; gives the folder."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def as_tsv(path: Path, pairs: list[tuple[str, str]]) -> Path:
+    """Writes sentence pairs; gives the path."""
+    path.write_text("".join(f"{en}\t{xx}\n" for en, xx in pairs), encoding="utf-8")
+    return path
+
+
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A masked model on disk."""
-    folder = tmp_path_factory.mktemp("models") / "bert"
     tokenizer = tiny.wordpiece_tokenizer()
-    tiny.bert(tokenizer).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return on_disk(tmp_path_factory.mktemp("models") / "bert", tiny.bert(tokenizer), tokenizer)
 
 
 @pytest.fixture(scope="session")
@@ -60,27 +70,20 @@ def sentence_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bitext_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cipher bitext as a TSV."""
-    path = tmp_path_factory.mktemp("text") / "bitext.tsv"
-    path.write_text("".join(f"{en}\t{xx}\n" for en, xx in tiny.cipher_pairs()), encoding="utf-8")
-    return path
+    return as_tsv(tmp_path_factory.mktemp("text") / "bitext.tsv", tiny.cipher_pairs())
 
 
 @pytest.fixture(scope="session")
 def heldout_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pairs of the cipher language that are not in the bitext."""
-    path = tmp_path_factory.mktemp("text") / "heldout.tsv"
-    path.write_text("".join(f"{en}\t{xx}\n" for en, xx in tiny.cipher_pairs(40, seed=7)), encoding="utf-8")
-    return path
+    return as_tsv(tmp_path_factory.mktemp("text") / "heldout.tsv", tiny.cipher_pairs(40, seed=7))
 
 
 @pytest.fixture(scope="session")
 def causal_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A causal model on disk."""
-    folder = tmp_path_factory.mktemp("models") / "gpt2"
     tokenizer = tiny.bytebpe_tokenizer()
-    tiny.gpt2(tokenizer).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return on_disk(tmp_path_factory.mktemp("models") / "gpt2", tiny.gpt2(tokenizer), tokenizer)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import tiny
 from lingraft.corpus import TokenSequences
 from lingraft.evidence import AlignerSettings, alignment_counts, kernels
 from lingraft.evidence.alignment import _both_directions
+from lingraft.recipe import AlignmentRecipe
 
 #: nothing dropped and a null parent of no weight, so that brute force is short
 EXACT = AlignerSettings(iterations=1, agreement_iterations=0, null_prior=1e-9, prune_below=0.0)
@@ -193,3 +194,11 @@ def test_pruning_drops_only_cells_without_links():
     pruned = alignment_counts(english, foreign, 40, 40, AlignerSettings(prune_below=1e-3)).counts
     assert pruned.nnz < full.nnz
     np.testing.assert_allclose(pruned.sum(), full.sum(), rtol=0.02)
+
+
+def test_the_recipe_and_the_aligner_have_the_same_defaults():
+    settings = vars(AlignerSettings())
+    recipe = AlignmentRecipe().model_dump()
+    shared = settings.keys() & recipe.keys()
+    assert shared == {"iterations", "agreement_iterations", "alpha", "null_prior"}
+    assert {name: settings[name] for name in shared} == {name: recipe[name] for name in shared}
