@@ -10,9 +10,10 @@ Names are loaded when they are first used, so that importing the package costs n
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         TableError,
     )
     from .evidence import Provenance, TranslationTable, build_table
+    from .evidence.alignment import AlignerSettings, Alignment, AlignmentModel, align, score_alignment
     from .inputs import Lines
     from .recipe import Recipe
     from .surgery import LanguageModel, graft, load_model, save_model
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AlignerSettings": "evidence.alignment",
+    "Alignment": "evidence.alignment",
+    "AlignmentModel": "evidence.alignment",
     "CorpusError": "errors",
     "InputError": "errors",
     "LanguageModel": "surgery",
@@ -54,6 +59,7 @@ _HOMES = {
     "TableError": "errors",
     "TransferResult": "transfer",
     "TranslationTable": "evidence",
+    "align": "evidence.alignment",
     "build_table": "evidence",
     "evaluate_lm": "tasks",
     "evaluate_retrieval": "tasks",
@@ -61,11 +67,15 @@ _HOMES = {
     "load_model": "surgery",
     "resume": "transfer",
     "save_model": "surgery",
+    "score_alignment": "evidence.alignment",
     "train_tokenizer": "vocabulary",
     "transfer": "transfer",
 }
 
 __all__ = [
+    "AlignerSettings",
+    "Alignment",
+    "AlignmentModel",
     "CorpusError",
     "InputError",
     "LanguageModel",
@@ -82,6 +92,7 @@ __all__ = [
     "TableError",
     "TransferResult",
     "TranslationTable",
+    "align",
     "build_table",
     "evaluate_lm",
     "evaluate_retrieval",
@@ -89,18 +100,13 @@ __all__ = [
     "load_model",
     "resume",
     "save_model",
+    "score_alignment",
     "train_tokenizer",
     "transfer",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'lingraft' has no attribute {name!r}")
-    value = getattr(import_module(f".{home}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
+from .evidence.alignment.settings import AlignerSettings
 
 Objective = Literal["auto", "mlm", "distill", "clm", "none"]
 
@@ -63,18 +64,16 @@ class VocabularyRecipe(_Section):
 
 
 class AlignmentRecipe(_Section):
-    """The aligner (see `lingraft.evidence.alignment`).
+    """The aligner, see `lingraft.AlignerSettings`.
 
-    iterations: EM iterations of each direction alone. agreement_iterations: further ones that train both directions to
-    agree. alpha: Dirichlet concentration. null_prior: probability that a token has no counterpart. max_tokens: longer
-    pairs are left out of the alignment and counted.
+    iterations: EM iterations of the hidden Markov model. alpha: Dirichlet concentration. null: probability that a token
+    has no counterpart. max_tokens: longer pairs are left out of the alignment and counted.
     """
 
-    iterations: Annotated[int, Field(ge=1, le=50)] = 5
-    agreement_iterations: Annotated[int, Field(ge=0, le=50)] = 2
-    alpha: Annotated[float, Field(gt=0, le=10)] = 0.1
-    null_prior: Annotated[float, Field(gt=0, lt=1)] = 0.08
-    max_tokens: Annotated[int, Field(ge=1)] = 200
+    iterations: Annotated[int, Field(ge=0, le=100)] = AlignerSettings.iterations
+    alpha: Annotated[float, Field(gt=0, le=10)] = AlignerSettings.alpha
+    null: Annotated[float, Field(gt=0, lt=1)] = AlignerSettings.null
+    max_tokens: Annotated[int, Field(ge=1, lt=65_536)] = AlignerSettings.max_tokens
 
 
 class EvidenceRecipe(_Section):

@@ -18,7 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from .cache import StageCache, digest, folder_digest, write_aside
 from .corpus import Counts, clean_pairs, clean_text, read_bitext, read_lines
 from .errors import CorpusError
-from .evidence import AlignerSettings, Provenance, TranslationTable, bitext_counts, build_table, encode
+from .evidence import Provenance, TranslationTable, bitext_counts, build_table, encode
+from .evidence.alignment import AlignerSettings
 from .recipe import Recipe, TrainingRecipe
 from .surgery import (
     LanguageModel,
@@ -214,15 +215,10 @@ def make_table(
            recipe.alignment.model_dump()]  # fmt: skip
 
     def make(folder: Path) -> None:
-        a = recipe.alignment
-        settings = AlignerSettings(a.iterations, a.agreement_iterations, a.alpha, a.null_prior)
-
-        def on_iteration(done: int, total: int, likelihood: float) -> None:
-            update(0.9 * done / total, f"log-likelihood {likelihood:.3f}")
-
         counts, overlong = bitext_counts(
-            corpus.pairs, source.tokenizer, vocabulary.tokenizer, settings, a.max_tokens, on_iteration
-        )
+            corpus.pairs, source.tokenizer, vocabulary.tokenizer, AlignerSettings(**recipe.alignment.model_dump()),
+            lambda done, note: update(0.9 * done, note),
+        )  # fmt: skip
         table = build_table(source.tokenizer, vocabulary.tokenizer, counts, recipe.min_count)
         table.save(folder / "table.npz")
         sample = encode(vocabulary.tokenizer, corpus.foreign[:_SAMPLE]).ids

@@ -1,7 +1,7 @@
 """Text in: files, cleaning, and encoded token sequences."""
 
 from .clean import Counts, clean, clean_pairs, clean_text, read_bitext, split_bitext
-from .files import check_readable, read_lines
+from .files import check_readable, read_blocks, read_lines
 from .sequences import TokenSequences
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "clean_pairs",
     "clean_text",
     "read_bitext",
+    "read_blocks",
     "read_lines",
     "split_bitext",
 ]

@@ -1,16 +1,27 @@
-"""How tokens of the two languages correspond: alignment of a bitext, other evidence, and the table they make."""
+"""How tokens of the two languages correspond: alignment of a bitext, other evidence, and the table they make.
 
-from .alignment import AlignerSettings, AlignmentCounts, alignment_counts
-from .sources import bitext_counts, build_table, encode
-from .table import Provenance, TranslationTable
+Names are loaded when they are first used: aligning words needs neither torch nor transformers.
+"""
 
-__all__ = [
-    "AlignerSettings",
-    "AlignmentCounts",
-    "Provenance",
-    "TranslationTable",
-    "alignment_counts",
-    "bitext_counts",
-    "build_table",
-    "encode",
-]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .sources import bitext_counts, build_table, encode
+    from .table import Provenance, TranslationTable
+
+_HOMES = {
+    "Provenance": "table",
+    "TranslationTable": "table",
+    "bitext_counts": "sources",
+    "build_table": "sources",
+    "encode": "sources",
+}
+
+__all__ = ["Provenance", "TranslationTable", "bitext_counts", "build_table", "encode"]
+
+
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -28,7 +28,8 @@ from ..vocabulary import (
     token_identities,
     tokenizer_hash,
 )
-from .alignment import AlignerSettings, alignment_counts
+from .alignment import AlignerSettings, Training
+from .alignment.em import Progress
 from .table import Provenance, TranslationTable
 
 
@@ -37,17 +38,19 @@ def bitext_counts(
     source: PreTrainedTokenizerBase,
     target: PreTrainedTokenizerBase,
     settings: AlignerSettings | None = None,
-    max_tokens: int = 200,
-    on_iteration: Callable[[int, int, float], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> tuple[sparse.csr_matrix, int]:
     """Expected links between subwords, CSR (V_target, V_source), and how many pairs were too long to be aligned."""
+    settings = settings or AlignerSettings()
     english = encode(source, [pair[0] for pair in pairs])
     foreign = encode(target, [pair[1] for pair in pairs])
-    short = (english.lengths <= max_tokens) & (foreign.lengths <= max_tokens)
+    short = (english.lengths <= settings.max_tokens) & (foreign.lengths <= settings.max_tokens)
     if not short.all():
         english, foreign = english.select(short), foreign.select(short)
-    result = alignment_counts(english, foreign, len(source), len(target), settings, on_iteration)
-    return result.counts, int((~short).sum())
+    with Training(english, foreign, len(source), len(target), settings, on_progress=on_progress) as training:
+        indptr, columns, values = training.expected_links()
+    counts = sparse.csr_matrix((values, columns, indptr), shape=(len(target), len(source)))
+    return counts, int((~short).sum())
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, lines: list[str]) -> TokenSequences:

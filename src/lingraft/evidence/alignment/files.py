@@ -1,0 +1,131 @@
+"""`lingraft align` and `lingraft lexicon`: from files to files."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from os import getpid
+from pathlib import Path
+from typing import Any
+
+from ...errors import CorpusError, RecipeError
+from .aligner import SOFT_THRESHOLD, THRESHOLD, BitextAligner
+from .em import Progress
+from .lexicon import read_lexicon, write_lexicon
+from .model import AlignmentModel
+from .settings import AlignerSettings
+from .symmetrize import METHODS
+from .text import EncodedBitext, format_links, read_tokenised
+from .words import Vocabulary
+
+
+def align_file(
+    bitext: str,
+    out: Path,
+    *,
+    method: str | None = None,
+    symmetrization: str = "posterior",
+    threshold: float | None = None,
+    soft: bool = False,
+    iterations: int | None = None,
+    lexicon: Path | None = None,
+    model: Path | None = None,
+    save_model: Path | None = None,
+    characters: bool = False,
+    lowercase: bool = True,
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Aligns a bitext file and writes one line of links a pair, block by block; returns counts for the terminal.
+
+    The arguments are those of the command; what is None is the default, or that of ``model``. The file is written aside
+    and renamed, so that it is either whole or not there.
+    """
+    if symmetrization not in METHODS:
+        raise RecipeError(f"--symmetrize is one of {', '.join(METHODS)}; given: '{symmetrization}'.")
+    if soft and symmetrization != "posterior":
+        raise RecipeError(f"--soft writes posteriors, there is nothing to symmetrize; leave out '{symmetrization}'.")
+    if threshold is None:
+        threshold = SOFT_THRESHOLD if soft else THRESHOLD
+    if not 0 <= threshold <= 1:
+        raise RecipeError(f"--threshold lies between 0 and 1; given: {threshold}.")
+    known = AlignmentModel.load(model) if model else None
+    settings = known.settings if known else AlignerSettings()
+    settings = replace(
+        settings,
+        method=settings.method if method is None else method,
+        iterations=settings.iterations if iterations is None else iterations,
+    )
+    if known:
+        lowercase, characters = known.lowercase, known.characters
+    words = (known.english_words, known.foreign_words) if known else None
+    entries = read_lexicon(lexicon) if lexicon else None
+    encoded = _read(bitext, lowercase, characters, words)
+    links = 0
+    aside = out.with_name(f".aside-{getpid()}-{out.name}")
+    with BitextAligner(
+        encoded, settings, model=known, lexicon=entries, lowercase=lowercase, characters=characters, threads=threads,
+        on_progress=on_progress,
+    ) as aligner:  # fmt: skip
+        try:
+            with aside.open("wb") as stream:
+                for (block,) in aligner.links(symmetrization, threshold):
+                    links += int(block.pair_offsets[-1])
+                    posterior = block.posterior if soft else None
+                    stream.write(format_links(block.pair_offsets, block.english, block.foreign, posterior))
+            if save_model:
+                aligner.model().save(save_model)
+            aside.replace(out)
+        finally:
+            with suppress(OSError):
+                aside.unlink()
+        if on_progress:
+            on_progress(1.0, f"{links:,} links")
+        return {
+            "pairs": len(encoded.english),
+            "links": links,
+            "malformed": encoded.malformed,
+            "too_long": aligner.too_long,
+            "log_likelihood": [list(map(float, both)) for both in aligner.log_likelihood],
+        }
+
+
+def lexicon_file(
+    bitext: str,
+    out: Path,
+    *,
+    min_count: float,
+    min_probability: float,
+    characters: bool = False,
+    lowercase: bool = True,
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Aligns a bitext file and writes its lexicon; returns counts for the terminal."""
+    if not min_count >= 0:
+        raise RecipeError(f"--min-count is at least 0; given: {min_count}.")
+    if not 0 <= min_probability <= 1:
+        raise RecipeError(f"--min-probability lies between 0 and 1; given: {min_probability}.")
+    encoded = _read(bitext, lowercase, characters)
+    with BitextAligner(
+        encoded, lowercase=lowercase, characters=characters, threads=threads, on_progress=on_progress
+    ) as aligner:
+        made = aligner.lexicon(min_count, min_probability)
+        write_lexicon(made, out)
+        if on_progress:
+            on_progress(1.0, f"{len(made):,} entries")
+        return {
+            "pairs": len(encoded.english),
+            "entries": len(made),
+            "malformed": encoded.malformed,
+            "too_long": aligner.too_long,
+        }
+
+
+def _read(
+    bitext: str, lowercase: bool, characters: bool, extend: tuple[Vocabulary, Vocabulary] | None = None
+) -> EncodedBitext:
+    encoded = read_tokenised(bitext, lowercase=lowercase, characters=characters, extend=extend)
+    if not ((encoded.english.lengths > 0) & (encoded.foreign.lengths > 0)).any():
+        raise CorpusError(f"'{bitext}' holds no pair with words on both sides, so there is nothing to align.")
+    return encoded

@@ -1,0 +1,298 @@
+"""Tokens as bytes, and ids for them: text is cut and looked up in compiled loops, without a Python object per token.
+
+A *span* is a token's place in a block of UTF-8 bytes: its first byte and the byte behind its last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+
+from ...errors import CorpusError
+from .compiled import Array, compiled
+
+_OTHER, _SPACELESS, _MARK = 0, 1, 2
+
+#: characters of scripts written without spaces, first and last: Thai, Lao, Myanmar, Khmer, Han and kana, with the
+#: extensions of each (Unicode 16); punctuation that the scripts share with others is not among them
+_SPACELESS_RANGES = (
+    (0x0E01, 0x0E3A), (0x0E40, 0x0E5B), (0x0E81, 0x0EDF), (0x1000, 0x109F), (0x1780, 0x17F9), (0x19E0, 0x19FF),
+    (0x2E80, 0x2FD5), (0x3005, 0x3005), (0x3007, 0x3007), (0x3021, 0x3029), (0x3038, 0x303B), (0x3041, 0x3096),
+    (0x309D, 0x309F), (0x30A1, 0x30FA), (0x30FC, 0x30FF), (0x31F0, 0x31FF), (0x32D0, 0x32FE), (0x3300, 0x3357),
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA9E0, 0xA9FE), (0xAA60, 0xAA7F), (0xF900, 0xFAD9), (0xFF66, 0xFF9D),
+    (0x116D0, 0x116E3), (0x16FE2, 0x16FE3), (0x16FF0, 0x16FF6), (0x1AFF0, 0x1AFFE), (0x1B000, 0x1B167),
+    (0x1F200, 0x1F200), (0x20000, 0x3FFFD),
+)  # fmt: skip
+
+#: combining marks and joiners, which stay with the character before: those of these scripts, then those of all scripts
+_MARK_RANGES = (
+    (0x0E31, 0x0E31), (0x0E34, 0x0E3A), (0x0E47, 0x0E4E), (0x0EB1, 0x0EB1), (0x0EB4, 0x0EBC), (0x0EC8, 0x0ECE),
+    (0x102B, 0x103E), (0x1056, 0x1059), (0x105E, 0x1060), (0x1062, 0x1064), (0x1067, 0x106D), (0x1071, 0x1074),
+    (0x1082, 0x108D), (0x108F, 0x108F), (0x109A, 0x109D), (0x17B4, 0x17D3), (0x17DD, 0x17DD), (0xA9E5, 0xA9E5),
+    (0xAA7B, 0xAA7D), (0x302A, 0x302F), (0x3099, 0x309A), (0xFF9E, 0xFF9F), (0x0300, 0x036F), (0x1AB0, 0x1AFF),
+    (0x1DC0, 0x1DFF), (0x200C, 0x200D), (0x20D0, 0x20FF), (0xFE00, 0xFE0F), (0xFE20, 0xFE2F), (0xE0100, 0xE01EF),
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _classes() -> Array:
+    """Per code point up to the last mark, uint8: other, of a script without spaces, or a mark."""
+    classes = np.full(0xE01F0, _OTHER, np.uint8)
+    for ranges, kind in ((_SPACELESS_RANGES, _SPACELESS), (_MARK_RANGES, _MARK)):
+        for first, last in ranges:
+            classes[first : last + 1] = kind
+    return classes
+
+
+@compiled()
+def _cut(block: Array, lines: int) -> tuple[Array, Array, Array]:
+    starts = np.empty(block.size // 2 + 1, np.int64)
+    ends = np.empty(block.size // 2 + 1, np.int64)
+    lengths = np.zeros(lines, np.int64)
+    tokens = first = line = 0
+    inside = False
+    for at in range(block.size):
+        byte = block[at]
+        if byte == 32 or 9 <= byte <= 13:
+            if inside:
+                ends[tokens] = at
+                tokens += 1
+                inside = False
+            if byte == 10:
+                lengths[line] = tokens - first
+                first = tokens
+                line += 1
+        elif not inside:
+            starts[tokens] = at
+            inside = True
+    if inside:
+        ends[tokens] = block.size
+        tokens += 1
+    if line < lines:
+        lengths[line] = tokens - first
+    return starts[:tokens], ends[:tokens], lengths
+
+
+def cut(block: bytes) -> tuple[Array, Array, Array]:
+    """Spans of the tokens of a text: maximal runs of bytes other than white space (space, `\\t`, `\\v`, `\\f`, `\\r`).
+
+    A line ends at `\\n`; what follows the last one is a line if there is anything. Returns starts and ends, int64 of
+    shape (tokens,), and the tokens of each line, int64 of shape (lines,).
+    """
+    lines = block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
+    spans: tuple[Array, Array, Array] = _cut(np.frombuffer(block, np.uint8), lines)
+    return spans
+
+
+@compiled()
+def _take_apart(
+    block: Array, starts: Array, ends: Array, lengths: Array, classes: Array
+) -> tuple[Array, Array, Array, Array]:
+    # a character of a script without spaces has three bytes or more and ends at most one unit and its own
+    most = starts.size + 2 * (block.size // 3 + 1)
+    unit_starts = np.empty(most, np.int64)
+    unit_ends = np.empty(most, np.int64)
+    words = np.empty(most, np.int32)
+    unit_lengths = np.empty(lengths.size, np.int64)
+    units = token = 0
+    for line in range(lengths.size):
+        first = units
+        for word in range(lengths[line]):
+            start, end = starts[token], ends[token]
+            token += 1
+            unit_starts[units] = start
+            words[units] = word
+            before = _OTHER
+            at = start
+            while at < end:
+                lead = np.int64(block[at])
+                size = 1 if lead < 0x80 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+                code = lead if size == 1 else lead & (0x7F >> size)
+                for k in range(at + 1, min(at + size, end)):
+                    code = code << 6 | (block[k] & 0x3F)
+                kind = classes[code] if code < classes.size else _OTHER
+                if at > start and (kind == _SPACELESS or (kind == _OTHER and before == _SPACELESS)):
+                    unit_ends[units] = at
+                    units += 1
+                    unit_starts[units] = at
+                    words[units] = word
+                if kind != _MARK:
+                    before = kind
+                at += size
+            unit_ends[units] = end
+            units += 1
+        unit_lengths[line] = units - first
+    return unit_starts[:units], unit_ends[:units], unit_lengths, words[:units]
+
+
+def take_apart(block: bytes, starts: Array, ends: Array, lengths: Array) -> tuple[Array, Array, Array, Array]:
+    """Spans of the units of tokens: each character of a script written without spaces, and each run of others.
+
+    Han, kana, Thai, Lao, Khmer and Myanmar are such scripts; a combining mark stays with the character before. block
+    must be UTF-8; the rest is as `cut` returns it, and so are the first three results. The fourth is int32 of shape
+    (units,): the number of the token, within its line, that the unit is a part of.
+    """
+    spans: tuple[Array, Array, Array, Array] = _take_apart(
+        np.frombuffer(block, np.uint8), starts, ends, lengths, _classes()
+    )
+    return spans
+
+
+@compiled()
+def _look_up(
+    block: Array, starts: Array, ends: Array, done: int, slots: Array, blob: Array, offsets: Array, types: int,
+    add: bool, ids: Array,
+) -> tuple[int, int]:  # fmt: skip
+    """Fills ``ids[done:]`` and stops early when a new type finds no room; returns the ids filled and the types.
+
+    A slot holds the upper half of the token's hash and, plus one, its id; 0 marks a free one.
+    """
+    mask = np.uint64(slots.size - 1)
+    half = np.uint64(32)
+    for token in range(done, starts.size):
+        start = starts[token]
+        size = ends[token] - start
+        # FNV-1a, and one more round of mixing because its upper bits hardly feel the last bytes
+        value = np.uint64(0xCBF29CE484222325)
+        for k in range(start, start + size):
+            value = (value ^ np.uint64(block[k])) * np.uint64(0x00000100000001B3)
+        value = (value ^ (value >> half)) * np.uint64(0xD6E8FEB86659FD93)
+        tag = (value ^ (value >> half)) & np.uint64(0xFFFFFFFF)
+        slot = tag & mask
+        found: int | np.int64 = -1
+        while slots[slot] != 0:
+            if slots[slot] >> half == tag:
+                known = np.int64(slots[slot] & np.uint64(0xFFFFFFFF)) - 1
+                begin = offsets[known]
+                if offsets[known + 1] - begin == size:
+                    k = 0
+                    while k < size and blob[begin + k] == block[start + k]:
+                        k += 1
+                    if k == size:
+                        found = known
+                        break
+            slot = (slot + np.uint64(1)) & mask
+        if found < 0 and add:
+            begin = offsets[types]
+            if 2 * types >= slots.size or types + 1 >= offsets.size or begin + size > blob.size:
+                return token, types
+            for k in range(size):
+                blob[begin + k] = block[start + k]
+            found = types
+            types += 1
+            offsets[types] = begin + size
+            slots[slot] = tag << half | np.uint64(types)
+        ids[token] = found
+    return starts.size, types
+
+
+@compiled()
+def _spread(slots: Array, wider: Array) -> None:
+    """Enters the types of one table into an empty one with more slots."""
+    mask = np.uint64(wider.size - 1)
+    for entry in slots:
+        if entry != 0:
+            slot = (entry >> np.uint64(32)) & mask
+            while wider[slot] != 0:
+                slot = (slot + np.uint64(1)) & mask
+            wider[slot] = entry
+
+
+class Vocabulary:
+    """The types of one side of a bitext: an open-addressing hash table over the bytes of tokens.
+
+    Ids count from 0 in the order of first appearance.
+    """
+
+    def __init__(self) -> None:
+        self._slots = np.zeros(1 << 12, np.uint64)
+        self._blob = np.empty(1 << 14, np.uint8)
+        self._offsets = np.zeros((1 << 11) + 1, np.int64)
+        self._types = 0
+
+    def __len__(self) -> int:
+        return self._types
+
+    def encode(self, block: bytes, add: bool = True) -> tuple[Array, Array]:
+        """Ids of the tokens of a UTF-8 text, int32 of shape (tokens,), and tokens per line, int64 of shape (lines,).
+
+        Tokens and lines are those of `cut`. add: unknown tokens become new types; without it their id is -1.
+        """
+        starts, ends, lengths = cut(block)
+        return self.encode_spans(block, starts, ends, add), lengths
+
+    def encode_spans(self, block: bytes, starts: Array, ends: Array, add: bool = True) -> Array:
+        """As `encode`, for the tokens ``block[starts[k]:ends[k]]``, whatever bytes they hold; int32, (tokens,)."""
+        text = np.frombuffer(block, np.uint8)
+        ids = np.empty(starts.size, np.int32)
+        done = 0
+        while True:
+            done, self._types = _look_up(
+                text, starts, ends, done, self._slots, self._blob, self._offsets, self._types, add, ids
+            )
+            if done == starts.size:
+                return ids
+            self._grow(int(ends[done] - starts[done]))
+
+    def _grow(self, size: int) -> None:
+        """Makes room for one more type of so many bytes, and at least doubles what was full."""
+        if 2 * self._types >= self._slots.size:
+            wider = np.zeros(2 * self._slots.size, np.uint64)
+            _spread(self._slots, wider)
+            self._slots = wider
+        if self._types + 1 >= self._offsets.size:
+            self._offsets = np.concatenate([self._offsets, np.empty(self._offsets.size, np.int64)])
+        if self._offsets[self._types] + size > self._blob.size:
+            self._blob = np.concatenate([self._blob, np.empty(max(self._blob.size, size), np.uint8)])
+
+    def copy(self) -> Vocabulary:
+        """The same types, to add to."""
+        result = Vocabulary()
+        result._slots, result._blob, result._offsets = self._slots.copy(), self._blob.copy(), self._offsets.copy()
+        result._types = self._types
+        return result
+
+    def words(self) -> list[str]:
+        """The types, by id."""
+        blob = self._blob.tobytes()
+        return [blob[start:end].decode() for start, end in pairwise(self._offsets[: self._types + 1].tolist())]
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> Vocabulary:
+        """The vocabulary in which word k has the id k; CorpusError if one is there twice."""
+        vocabulary = cls()
+        ids = vocabulary.encode_spans(*join(word.encode() for word in words))
+        if len(vocabulary) != ids.size:
+            twice = words[int(np.argmax(ids != np.arange(ids.size)))]
+            raise CorpusError(f"The word {twice!r} is in a vocabulary twice; every word must be there once.")
+        return vocabulary
+
+    def to_arrays(self) -> tuple[Array, Array]:
+        """(bytes of all types one after the other, uint8; offsets of the types in them, int64, shape (types + 1,))."""
+        offsets = self._offsets[: self._types + 1].copy()
+        return self._blob[: offsets[-1]].copy(), offsets
+
+    @classmethod
+    def from_arrays(cls, blob: Array, offsets: Array) -> Vocabulary:
+        """The vocabulary that `to_arrays` took apart; CorpusError if the arrays are not what it returned."""
+        offsets = np.ascontiguousarray(offsets, np.int64)
+        if not offsets.size or offsets[0] != 0 or offsets[-1] != blob.size or (np.diff(offsets) < 0).any():
+            raise CorpusError(
+                f"A saved vocabulary is damaged: its offsets do not fit its {blob.size:,} bytes. Make it again."
+            )
+        vocabulary = cls()
+        ids = vocabulary.encode_spans(np.asarray(blob, np.uint8).tobytes(), offsets[:-1], offsets[1:])
+        if len(vocabulary) != ids.size:
+            raise CorpusError("A saved vocabulary is damaged: it holds a word twice. Make it again.")
+        return vocabulary
+
+
+def join(tokens: Iterable[bytes]) -> tuple[bytes, Array, Array]:
+    """Tokens one after the other, and their spans, int64 of shape (tokens,)."""
+    tokens = list(tokens)
+    offsets = np.zeros(len(tokens) + 1, np.int64)
+    np.cumsum([len(token) for token in tokens], out=offsets[1:])
+    return b"".join(tokens), offsets[:-1], offsets[1:]
