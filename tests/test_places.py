@@ -110,12 +110,16 @@ def test_long_words_of_scripts_without_spaces_are_not_unknown():
 
 
 def test_the_cache_of_compiled_loops_is_not_needed(monkeypatch):
-    from lingraft.evidence import kernels
+    from lingraft.evidence.alignment import compiled
 
-    def njit(cache: bool = False, **_options):
+    options = []
+
+    def njit(cache: bool = False, **given):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
+        options.append(given)
         return lambda function: function
 
-    monkeypatch.setattr(kernels, "njit", njit)
-    assert kernels._compiled()(Path)("x") == Path("x")
+    monkeypatch.setattr(compiled, "njit", njit)
+    assert compiled.compiled(fastmath=compiled.FAST)(Path)("x") == Path("x")
+    assert options == [{"nogil": True, "fastmath": compiled.FAST}]

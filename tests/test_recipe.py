@@ -64,7 +64,7 @@ def test_what_is_missing_is_named(key):
         ("sauce", ["source", "language", "evidence", "seed"]),
         ("training.learning_rat", ["learning_rate", "steps", "budget"]),
         ("vocabulary.vocab_size", ["size", "tokenizer", "min_count"]),
-        ("evidence.alignment.alhpa", ["alpha", "iterations", "null_prior"]),
+        ("evidence.alignment.alhpa", ["alpha", "iterations", "null"]),
     ],
 )
 def test_an_unknown_key_is_named_with_the_known_ones(key, known):
@@ -95,7 +95,7 @@ def test_all_problems_are_told_at_once():
         ("training.embeddings_share", 1.5, "less than or equal to 1"),
         ("training.precision", "fp8", "'auto', 'float32' or 'bf16'"),
         ("training.budget", 90, "string"),
-        ("evidence.alignment.null_prior", 1.0, "less than 1"),
+        ("evidence.alignment.null", 1.0, "less than 1"),
         ("evidence.bitext", "a.tsv", "tuple"),
         ("corpus.max_chars", 3, "greater than or equal to 10"),
         ("corpus", 3, "dictionary"),

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from . import __version__
@@ -46,7 +46,7 @@ _err = Console(stderr=True, highlight=False)
 
 
 class _Display:
-    """A progress bar a stage on a terminal; elsewhere a line when a stage ends and now and then in between."""
+    """A progress bar a stage on a terminal, with the time it took and the time to go; elsewhere a line when a stage ends and now and then in between."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -60,6 +60,7 @@ class _Display:
                 TextColumn("{task.description:<11}"),
                 BarColumn(24),
                 TimeElapsedColumn(),
+                TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
             self._bars = Progress(*columns, console=_err)
@@ -323,7 +324,7 @@ def align(
 
     _refuse_existing(out)
     if save_model:
-        _refuse_existing(save_model)
+        _refuse_existing(save_model, "--save-model")
     with _Display(quiet) as display:
         result = align_file(
             bitext, out, method=method, symmetrization=symmetrize, threshold=threshold, soft=soft,
@@ -457,11 +458,11 @@ def _refuse_nothing(read: Sequence[Any], what: str, names: object) -> None:
         raise CorpusError(f"No {what} is left of '{names}': all are empty or too long.")
 
 
-def _refuse_existing(out: Path) -> None:
+def _refuse_existing(out: Path, option: str = "--out") -> None:
     from .errors import OutputError
 
     if out.exists():
-        raise OutputError(f"'{out}' is there already; give another --out or remove it first.")
+        raise OutputError(f"'{out}' is there already; give another {option} or remove it first.")
 
 
 def _done(as_json: bool, quiet: bool, result: dict[str, Any], out: Path) -> None:

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 import tiny
 from lingraft.evidence import Provenance, TranslationTable, bitext_counts, build_table, encode
+from lingraft.evidence.alignment import AlignerSettings
 from lingraft.surgery import from_transformers, graft
 from lingraft.vocabulary import all_special_ids, special_ids, tokenizer_hash, train_tokenizer
 
@@ -250,8 +251,9 @@ def test_pairs_with_a_long_side_are_left_out_and_counted(wordpiece: PreTrainedTo
     pairs = tiny.cipher_pairs(20)
     long = " ".join(line for line, _ in pairs)
     target = train_tokenizer(wordpiece, [xx for _, xx in pairs])
-    counts, left_out = bitext_counts([*pairs, (long, "é"), ("a", tiny.cipher(long))], wordpiece, target, max_tokens=60)
-    expected, none = bitext_counts(pairs, wordpiece, target, max_tokens=60)
+    settings = AlignerSettings(max_tokens=60)
+    counts, left_out = bitext_counts([*pairs, (long, "é"), ("a", tiny.cipher(long))], wordpiece, target, settings)
+    expected, none = bitext_counts(pairs, wordpiece, target, settings)
     assert (left_out, none) == (2, 0)
     assert (counts != expected).nnz == 0
 

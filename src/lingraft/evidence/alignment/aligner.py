@@ -152,6 +152,10 @@ def align(
     """
     if symmetrize not in SYMMETRIZATIONS:
         raise RecipeError(f"'{symmetrize}' is no symmetrization; give one of {', '.join(SYMMETRIZATIONS)}.")
+    if not 0 <= threshold <= 1:
+        raise RecipeError(f"The threshold on link posteriors is {threshold}; it must lie between 0 and 1.")
+    if threads is not None and threads < 1:
+        raise RecipeError(f"{threads} threads cannot work; give 1 or more, or none for one on each core.")
     if isinstance(model, (str, PathLike)):
         model = AlignmentModel.load(model)
     if isinstance(lexicon, (str, PathLike)):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 from os import getpid
 from pathlib import Path
 from typing import Any
 
-from ...errors import CorpusError, RecipeError
+from ...errors import CorpusError, OutputError, RecipeError
 from .aligner import SOFT_THRESHOLD, THRESHOLD, BitextAligner
 from .em import Progress
 from .lexicon import read_lexicon, write_lexicon
@@ -49,6 +50,11 @@ def align_file(
         threshold = SOFT_THRESHOLD if soft else THRESHOLD
     if not 0 <= threshold <= 1:
         raise RecipeError(f"--threshold lies between 0 and 1; given: {threshold}.")
+    _check_place(out)
+    if save_model:
+        _check_place(save_model)
+        if save_model.resolve() == out.resolve():
+            raise RecipeError(f"--out and --save-model are both '{out}'; give each a file of its own.")
     known = AlignmentModel.load(model) if model else None
     settings = known.settings if known else AlignerSettings()
     settings = replace(
@@ -102,10 +108,11 @@ def lexicon_file(
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Aligns a bitext file and writes its lexicon; returns counts for the terminal."""
-    if not min_count >= 0:
+    if not 0 <= min_count < math.inf:
         raise RecipeError(f"--min-count is at least 0; given: {min_count}.")
     if not 0 <= min_probability <= 1:
         raise RecipeError(f"--min-probability lies between 0 and 1; given: {min_probability}.")
+    _check_place(out)
     encoded = _read(bitext, lowercase, characters)
     with BitextAligner(
         encoded, lowercase=lowercase, characters=characters, threads=threads, on_progress=on_progress
@@ -120,6 +127,12 @@ def lexicon_file(
             "malformed": encoded.malformed,
             "too_long": aligner.too_long,
         }
+
+
+def _check_place(path: Path) -> None:
+    """Asked before hours of work, not behind them."""
+    if not path.parent.is_dir():
+        raise OutputError(f"'{path}' cannot be written: there is no folder '{path.parent}'. Make it first.")
 
 
 def _read(

@@ -244,7 +244,7 @@ def expect_chunk(
             null_of[j] = no_parent * to_foreign.null[pairs.foreign[f0 + j]]
         rows[n] = links
         for x in range(links):
-            i = np.int64(candidates.position[l0 + x])
+            i = int(candidates.position[l0 + x])
             parent[x] = i
             columns[i + 1] += 1
             others = max(to_foreign.counts[candidates.cell[l0 + x]] - to_foreign.own[l0 + x], np.float32(0))
@@ -261,7 +261,7 @@ def expect_chunk(
         if count_jumps:
             expose(left[: m + 1], leave[: m + 1], null, centre, exposed[0])
         # the same candidates seen from the English side
-        for i in range(int(m)):
+        for i in range(m):
             columns[i + 1] += columns[i]
             following[i] = columns[i]
             null_of[i] = no_parent * to_english.null[pairs.english[e0 + i]]

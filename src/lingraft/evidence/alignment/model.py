@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import zipfile
+import os
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ...errors import InputError, RecipeError
+from ...errors import InputError
 from .block import Csr
+from .compiled import Array
 from .em import Parameters
 from .settings import AlignerSettings
 from .words import Vocabulary
@@ -35,7 +36,7 @@ class AlignmentModel:
     lowercase: bool = True
     characters: bool = False
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes one ``.npz`` without pickles, aside first, then renamed."""
         p, counts = self.parameters, self.parameters.counts
         kept = counts.values >= _SAVED_COUNT
@@ -47,7 +48,7 @@ class AlignmentModel:
             "characters": self.characters,
         }
         english, foreign = self.english_words.to_arrays(), self.foreign_words.to_arrays()
-        aside = Path(path).with_name(f".aside-{Path(path).name}")
+        aside = Path(path).with_name(f".aside-{os.getpid()}-{Path(path).name}")
         try:
             with aside.open("wb") as stream:
                 np.savez_compressed(
@@ -61,31 +62,40 @@ class AlignmentModel:
             aside.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> AlignmentModel:
-        """Reads what `save` wrote; InputError if the file is something else or does not hold together."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            about = json.loads(arrays["about"].tobytes())
-            if about["format"] != _FORMAT:
-                raise InputError(
-                    f"'{path}' is an alignment model of format {about['format']}; this version reads format {_FORMAT}."
-                )
-            english = Vocabulary.from_arrays(arrays["english_words"], arrays["english_offsets"])
-            foreign = Vocabulary.from_arrays(arrays["foreign_words"], arrays["foreign_offsets"])
-            model = cls(
-                english, foreign,
-                Parameters(
-                    Csr(arrays["indptr"], arrays["columns"], arrays["counts"]), arrays["foreign_null"],
-                    arrays["english_null"], arrays["foreign_jumps"], arrays["english_jumps"],
-                ),
-                AlignerSettings(**about["settings"]), bool(about["lowercase"]), bool(about["characters"]),
-            )  # fmt: skip
-        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, RecipeError) as error:
-            raise InputError(f"'{path}' is not an alignment model that lingraft saved: {error}.") from None
+    def load(cls, path: str | os.PathLike[str]) -> AlignmentModel:
+        """Reads what `save` wrote; InputError if the file is missing, is something else or does not hold together."""
+        if not Path(path).is_file():
+            raise InputError(f"Model '{path}' does not exist or is no file; give one that lingraft saved.")
+        with Path(path).open("rb") as stream:
+            try:
+                with np.load(stream, allow_pickle=False) as stored:
+                    arrays = {name: stored[name] for name in stored.files}
+                about = json.loads(arrays["about"].tobytes())
+                number = about["format"]
+                model = cls._from_arrays(arrays, about) if number == _FORMAT else None
+            except Exception as error:  # damaged archives make zipfile, zlib and numpy raise almost anything
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                raise InputError(f"'{path}' is not an alignment model that lingraft saved ({reason}).") from None
+        if model is None:
+            raise InputError(f"'{path}' is an alignment model of format {number}; this version reads {_FORMAT}.")
         if problem := _problem(model):
             raise InputError(f"'{path}' is damaged: {problem}. Train and save the model again.")
         return model
+
+    @classmethod
+    def _from_arrays(cls, arrays: dict[str, Array], about: dict[str, Any]) -> AlignmentModel:
+        parameters = Parameters(
+            Csr(arrays["indptr"], arrays["columns"], arrays["counts"]), arrays["foreign_null"], arrays["english_null"],
+            arrays["foreign_jumps"], arrays["english_jumps"],
+        )  # fmt: skip
+        return cls(
+            Vocabulary.from_arrays(arrays["english_words"], arrays["english_offsets"]),
+            Vocabulary.from_arrays(arrays["foreign_words"], arrays["foreign_offsets"]),
+            parameters,
+            AlignerSettings(**about["settings"]),
+            bool(about["lowercase"]),
+            bool(about["characters"]),
+        )
 
 
 def _problem(model: AlignmentModel) -> str | None:
@@ -93,21 +103,25 @@ def _problem(model: AlignmentModel) -> str | None:
     p, (indptr, columns, values) = model.parameters, model.parameters.counts
     if indptr.dtype != np.int64 or columns.dtype != np.int32 or values.dtype != np.float32:
         return "its counts are of the wrong type"
-    whole = indptr.shape == (len(model.foreign_words) + 1,) and indptr[0] == 0 and (np.diff(indptr) >= 0).all()
-    if not whole or indptr[-1] != columns.size or columns.size != values.size:
+    whole = indptr.shape == (len(model.foreign_words) + 1,) and indptr[0] == 0 and (indptr[1:] >= indptr[:-1]).all()
+    if not whole or not columns.shape == values.shape == (indptr[-1],):
         return "its counts do not fit its words"
     if columns.size and not 0 <= columns.min() <= columns.max() < len(model.english_words):
         return "its counts name words it does not have"
-    rows = model.parameters.counts.rows
-    if (np.diff(columns)[np.diff(rows) == 0] <= 0).any():
+    if (np.diff(columns)[np.diff(model.parameters.counts.rows) == 0] <= 0).any():
         return "its counts are not in order"
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        return "its counts are impossible"
     sizes = {"foreign_null": len(model.foreign_words), "english_null": len(model.english_words)}
     for name in ("foreign_null", "english_null", "foreign_jumps", "english_jumps"):
         array = getattr(p, name)
-        if array.dtype != np.float32 or array.ndim != 1 or array.size != sizes.get(name, array.size):
+        fits = array.size == sizes[name] if name in sizes else array.size >= 5 and array.size % 2 == 1
+        if array.dtype != np.float32 or array.ndim != 1 or not fits:
             return f"{name} does not fit"
-        if not np.isfinite(array).all() or (array < 0).any():
-            return f"{name} holds a number that is no probability"
-    if min(p.foreign_jumps.size, p.english_jumps.size) < 5 or not (np.isfinite(values).all() and (values >= 0).all()):
-        return "its numbers are impossible"
+        if not (np.isfinite(array).all() and (array >= 0).all()) or (array.size and not array.any()):
+            return f"{name} holds what are no probabilities"
+    try:
+        model.english_words.words(), model.foreign_words.words()
+    except UnicodeDecodeError:
+        return "its words are no UTF-8 text"
     return None

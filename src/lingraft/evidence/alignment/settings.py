@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ...errors import RecipeError
 
@@ -35,18 +37,21 @@ class AlignerSettings:
     block_tokens: int = 5 << 19
 
     def __post_init__(self) -> None:
-        wanted = {
-            "method": (self.method in METHODS, f"one of {', '.join(METHODS)}"),
-            "iterations": (0 <= self.iterations <= 100, "between 0 and 100"),
-            "alpha": (0 < self.alpha <= 10, "above 0 and at most 10"),
-            "null": (0 < self.null < 1, "above 0 and below 1"),
-            "prune_below": (0 <= self.prune_below < 1, "at least 0 and below 1"),
-            "max_tokens": (1 <= self.max_tokens < 1 << 16, "between 1 and 65,535"),
-            "block_tokens": (self.block_tokens >= 1, "at least 1"),
+        wanted: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
+            "method": (str, lambda method: method in METHODS, f"one of {', '.join(METHODS)}"),
+            "iterations": (int, lambda n: 0 <= n <= 100, "a whole number between 0 and 100"),
+            "alpha": ((int, float), lambda x: 0 < x <= 10, "a number above 0 and at most 10"),
+            "null": ((int, float), lambda x: 0 < x < 1, "a number above 0 and below 1"),
+            "prune_below": ((int, float), lambda x: 0 <= x < 1, "a number from 0 up and below 1"),
+            "leave_one_out": (bool, lambda _: True, "True or False"),
+            "max_tokens": (int, lambda n: 1 <= n < 1 << 16, "a whole number between 1 and 65,535"),
+            "block_tokens": (int, lambda n: n >= 1, "a whole number from 1 up"),
         }
-        for name, (fits, expected) in wanted.items():
-            if not fits:
-                raise RecipeError(f"The aligner's {name} is {getattr(self, name)!r}; it must be {expected}.")
+        for name, (kind, fits, expected) in wanted.items():
+            value = getattr(self, name)
+            # from Python and from a model's file anything can come
+            if not isinstance(value, kind) or not fits(value):
+                raise RecipeError(f"The aligner's {name} is {value!r}; it must be {expected}.")
 
     def as_dict(self) -> dict[str, object]:
         """For files."""
