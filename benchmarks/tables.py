@@ -29,6 +29,7 @@ from scipy import sparse
 from lingraft.corpus import Counts, TokenSequences, clean_pairs, read_bitext, read_lines
 from lingraft.evidence import build_table, encode
 from lingraft.evidence.alignment import LinkPosteriors, Training
+from lingraft.evidence.alignment.settings import FOR_TABLES
 from lingraft.evidence.alignment.symmetrize import symmetrize
 from lingraft.surgery import LanguageModel, graft, load_model, load_tokenizer
 from lingraft.tasks import evaluate_retrieval
@@ -90,7 +91,7 @@ def all_counts(
     english, foreign = english.select(short), foreign.select(short)
     shape = len(target), len(source.tokenizer)
     counts: dict[str, Any] = {}
-    with Training(english, foreign, shape[1], shape[0]) as training:
+    with Training(english, foreign, shape[1], shape[0], FOR_TABLES) as training:
         indptr, columns, values = training.expected_links()
         soft = sparse.csr_matrix((values, columns, indptr), shape=shape)
         hard: dict[str, list[Any]] = {"posterior": [], "gdfa": []}

@@ -39,6 +39,12 @@ def test_the_errors_come_without_anything_heavy():
     assert not set(HEAVY) & {module.partition(".")[0] for module in modules}
 
 
+def test_aligning_imports_nothing_heavy_but_numba():
+    program = "import lingraft\nlingraft.align([('a b', 'x y')] * 9)\nprint(json.dumps(list(sys.modules)))"
+    loaded = {module.partition(".")[0] for module in fresh(program)}
+    assert set(HEAVY) & loaded <= {"numba", "numpy", "scipy"}  # numba imports scipy
+
+
 def test_importing_the_module_transfer_leaves_the_function_in_its_place(monkeypatch):
     function = lingraft.transfer
     monkeypatch.delitem(sys.modules, "lingraft.transfer")

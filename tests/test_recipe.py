@@ -95,7 +95,7 @@ def test_all_problems_are_told_at_once():
         ("training.embeddings_share", 1.5, "less than or equal to 1"),
         ("training.precision", "fp8", "'auto', 'float32' or 'bf16'"),
         ("training.budget", 90, "string"),
-        ("evidence.alignment.null", 1.0, "less than 1"),
+        ("evidence.alignment.null", 1.0, "less than or equal to 0.999"),
         ("evidence.bitext", "a.tsv", "tuple"),
         ("corpus.max_chars", 3, "greater than or equal to 10"),
         ("corpus", 3, "dictionary"),

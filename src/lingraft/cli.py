@@ -46,13 +46,16 @@ _err = Console(stderr=True, highlight=False)
 
 
 class _Display:
-    """A progress bar a stage on a terminal, with the time it took and the time to go; elsewhere a line when a stage ends and now and then in between."""
+    """A progress bar a stage on a terminal, with the time it took and the time to go.
+
+    Elsewhere a line when a stage ends and now and then in between.
+    """
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._last = 0.0
+        self._last = time.monotonic()
 
     def __enter__(self) -> _Display:
         if not self._quiet and _err.is_terminal:
@@ -269,14 +272,19 @@ def table(
     _refuse_nothing(pairs, "sentence pair", ", ".join(bitext))
     source, target = load_tokenizer(resolve_model(model)), load_tokenizer(tokenizer)
     with _Display(quiet) as display:
-        links, _ = bitext_counts(
+        links, too_long = bitext_counts(
             pairs, source, target,
             on_progress=lambda done, note: display("alignment", done, note),
         )  # fmt: skip
         made = build_table(source, target, links)
     out.parent.mkdir(parents=True, exist_ok=True)
     made.save(out)
-    _done(as_json, quiet, {"rows": made.matrix.shape[0], "pairs": counts.kept, "shares": made.shares()}, out)
+    _done(
+        as_json,
+        quiet,
+        {"rows": made.matrix.shape[0], "pairs": counts.kept, "too_long": too_long, "shares": made.shares()},
+        out,
+    )
 
 
 Threads = Annotated[
@@ -469,6 +477,9 @@ def _done(as_json: bool, quiet: bool, result: dict[str, Any], out: Path) -> None
     if as_json:
         _print_json(result | {"out": str(out)})
     elif not quiet:
+        for name, what in (("malformed", "malformed lines"), ("too_long", "pairs that are too long")):
+            if result.get(name):
+                _err.print(f"{result[name]:,} {what} were left without links.")
         _err.print(f"Written to {escape(str(out))}.", soft_wrap=True)
 
 

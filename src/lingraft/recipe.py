@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
-from .evidence.alignment.settings import AlignerSettings
+from .evidence.alignment.settings import FOR_TABLES, LONGEST
 
 Objective = Literal["auto", "mlm", "distill", "clm", "none"]
 
@@ -67,13 +67,15 @@ class AlignmentRecipe(_Section):
     """The aligner, see `lingraft.AlignerSettings`.
 
     iterations: EM iterations of the hidden Markov model. alpha: Dirichlet concentration. null: probability that a token
-    has no counterpart. max_tokens: longer pairs are left out of the alignment and counted.
+    has no counterpart. prune_below: least product of posteriors of a link that is considered again. max_tokens:
+    longer pairs are left out of the alignment and counted.
     """
 
-    iterations: Annotated[int, Field(ge=0, le=100)] = AlignerSettings.iterations
-    alpha: Annotated[float, Field(gt=0, le=10)] = AlignerSettings.alpha
-    null: Annotated[float, Field(gt=0, lt=1)] = AlignerSettings.null
-    max_tokens: Annotated[int, Field(ge=1, lt=65_536)] = AlignerSettings.max_tokens
+    iterations: Annotated[int, Field(ge=0, le=100)] = FOR_TABLES.iterations
+    alpha: Annotated[float, Field(ge=1e-9, le=10)] = FOR_TABLES.alpha
+    null: Annotated[float, Field(ge=1e-6, le=0.999)] = FOR_TABLES.null
+    prune_below: Annotated[float, Field(ge=0, lt=1)] = FOR_TABLES.prune_below
+    max_tokens: Annotated[int, Field(ge=1, le=LONGEST)] = FOR_TABLES.max_tokens
 
 
 class EvidenceRecipe(_Section):

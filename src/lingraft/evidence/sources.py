@@ -30,6 +30,7 @@ from ..vocabulary import (
 )
 from .alignment import AlignerSettings, Training
 from .alignment.em import Progress
+from .alignment.settings import FOR_TABLES
 from .table import Provenance, TranslationTable
 
 
@@ -37,11 +38,10 @@ def bitext_counts(
     pairs: list[tuple[str, str]],
     source: PreTrainedTokenizerBase,
     target: PreTrainedTokenizerBase,
-    settings: AlignerSettings | None = None,
+    settings: AlignerSettings = FOR_TABLES,
     on_progress: Progress | None = None,
 ) -> tuple[sparse.csr_matrix, int]:
     """Expected links between subwords, CSR (V_target, V_source), and how many pairs were too long to be aligned."""
-    settings = settings or AlignerSettings()
     english = encode(source, [pair[0] for pair in pairs])
     foreign = encode(target, [pair[1] for pair in pairs])
     short = (english.lengths <= settings.max_tokens) & (foreign.lengths <= settings.max_tokens)

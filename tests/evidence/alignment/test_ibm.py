@@ -45,10 +45,14 @@ Posteriors = dict[tuple[int, int, int], tuple[float, float]]
 
 
 class FirstStage(NamedTuple):
-    """Links, expected links between types, and both log-likelihoods a token, of foreign given English first."""
+    """Links, their sums between types, and both log-likelihoods a token, of foreign given English first.
+
+    products: of both posteriors, by which links are counted in training. means: what is told as expected links.
+    """
 
     links: Posteriors
-    counts: Csr
+    products: Csr
+    means: Csr
     log_likelihood: tuple[float, float]
 
 
@@ -60,7 +64,7 @@ def first_stage(english: Lines, foreign: Lines, prior: Prior, **options: object)
         threads=1, on_progress=lambda _, message: told.append(message),
     ) as training:  # fmt: skip
         ((_, found),) = training.posteriors()
-        counts = training.expected_links()
+        products, means = training.learned().counts, training.expected_links()
     links: Posteriors = {}
     tokens = [(k, j) for k, line in enumerate(foreign) for j in range(len(line))]
     for token, (k, j) in enumerate(tokens):
@@ -72,7 +76,7 @@ def first_stage(english: Lines, foreign: Lines, prior: Prior, **options: object)
     assert found.offsets[0] == 0
     assert found.offsets[-1] == found.english.size == len(links)
     f, e = map(float, re.findall(r"-?[\d.]+", told[-1]))
-    return FirstStage(links, counts, (f, e))
+    return FirstStage(links, products, means, (f, e))
 
 
 def position_prior(j: int, n: int, m: int) -> np.ndarray:
@@ -131,7 +135,7 @@ def check(
     """Compares the first stage with plain Python; gives the number of links."""
     options = {"alpha": alpha, "null": null, "leave_one_out": leave_one_out}
     expected, likelihood = both_directions(english, foreign, prior, **options)  # type: ignore[arg-type]
-    found, counts, told = first_stage(english, foreign, prior, prune_below=prune_below, **options)
+    found, products, means, told = first_stage(english, foreign, prior, prune_below=prune_below, **options)
     for link, (forward, backward) in expected.items():
         # by how much the weakest of the conditions holds; near 1 rounding may decide
         margin = min(forward, backward) / ibm.FLOOR
@@ -144,12 +148,14 @@ def check(
             # kept as square roots in a byte
             assert np.sqrt(found[link]) == pytest.approx(np.sqrt((forward, backward)), abs=0.51 / 255)
     assert found.keys() <= expected.keys()
-    # cells are the pairs of types of the links, each with the sum of their products
-    sums = dict.fromkeys(sorted({(foreign[k][j], english[k][i]) for k, j, i in found}), 0.0)
-    for (k, j, i), (forward, backward) in found.items():
-        sums[foreign[k][j], english[k][i]] += forward * backward
-    assert list(zip(counts.rows.tolist(), counts.columns.tolist(), strict=True)) == list(sums)
-    np.testing.assert_allclose(counts.values, list(sums.values()), rtol=1e-4)
+    # cells are the pairs of types of the links
+    cells = sorted({(foreign[k][j], english[k][i]) for k, j, i in found})
+    for matrix, value in ((products, lambda f, e: f * e), (means, lambda f, e: (f + e) / 2)):
+        sums = dict.fromkeys(cells, 0.0)
+        for (k, j, i), both in found.items():
+            sums[foreign[k][j], english[k][i]] += value(*both)
+        assert list(zip(matrix.rows.tolist(), matrix.columns.tolist(), strict=True)) == cells
+        np.testing.assert_allclose(matrix.values, list(sums.values()), rtol=1e-4)
     for side, (children, parents) in enumerate(((foreign, english), (english, foreign))):
         # a token without possible parents takes part in no choice
         alone = sum(len(child) for child, parent in zip(children, parents, strict=True) if not parent)

@@ -268,17 +268,17 @@ def test_lower_case_is_that_of_str_lower(tmp_path):
     assert tokens_of(read_tokenised(str(path), lowercase=False)) == [(["ΟΔΟΣ", "ΣΑΣ"], ["\u0130STANBUL", "STRASSE"])]
 
 
-def test_a_saved_vocabulary_is_not_changed(tmp_path):
+def test_new_words_come_behind_those_of_a_saved_vocabulary(tmp_path):
     path = write(tmp_path, "b.tsv", "The dog\tLe chien\nA cat\tchat\n")
-    vocabularies = Vocabulary.from_words(["dog", "the"]), Vocabulary.from_words(["chat"])
+    known = Vocabulary.from_words(["dog", "the"]), Vocabulary.from_words(["chat"])
     for bitext in (
-        read_tokenised(str(path), vocabularies=vocabularies),
-        encode_pairs([("The dog", "Le chien"), ("A cat", "chat")], vocabularies=vocabularies),
+        read_tokenised(str(path), extend=known),
+        encode_pairs([("The dog", "Le chien"), ("A cat", "chat")], extend=known),
     ):
-        assert as_lists(bitext.english) == [[1, 0], [-1, -1]]
-        assert as_lists(bitext.foreign) == [[-1, -1], [0]]
-        assert (bitext.english_words, bitext.foreign_words) == vocabularies
-    assert [v.words() for v in vocabularies] == [["dog", "the"], ["chat"]]
+        assert as_lists(bitext.english) == [[1, 0], [2, 3]]
+        assert as_lists(bitext.foreign) == [[1, 2], [0]]
+        assert bitext.english_words.words() == ["dog", "the", "a", "cat"]
+    assert [v.words() for v in known] == [["dog", "the"], ["chat"]]
 
 
 # --- refusals: word for word those of `read_bitext`

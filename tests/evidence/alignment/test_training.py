@@ -18,7 +18,6 @@ from lingraft.evidence.alignment.block import Csr
 from lingraft.evidence.alignment.em import Parameters, Training
 from lingraft.evidence.alignment.settings import AlignerSettings
 from lingraft.evidence.alignment.symmetrize import symmetrize
-from lingraft.recipe import AlignmentRecipe
 
 TYPES, FUNCTION_WORDS = 200, 5
 METHODS = pytest.mark.parametrize("method", ["hmm", "ibm2"])
@@ -544,7 +543,3 @@ def test_training_does_not_change_what_it_is_given(text: Cipher, learned: Parame
     for was, now in zip(before, after, strict=True):
         np.testing.assert_array_equal(was, now)
     np.testing.assert_array_equal(ids, text.english.ids)
-
-
-def test_the_recipe_says_what_the_aligner_is_told():
-    assert AlignerSettings(**AlignmentRecipe().model_dump()) == AlignerSettings()

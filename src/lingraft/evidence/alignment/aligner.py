@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
+from os import PathLike, fspath
 
 import numpy as np
 
@@ -164,22 +164,24 @@ def align(
         lowercase, characters = model.lowercase, model.characters
     known = (model.english_words, model.foreign_words) if model else None
     if isinstance(pairs, (str, PathLike)):
-        bitext = read_tokenised(str(pairs), lowercase=lowercase, characters=characters, extend=known)
+        bitext = read_tokenised(fspath(pairs), lowercase=lowercase, characters=characters, extend=known)
     else:
         bitext = encode_pairs(pairs, lowercase=lowercase, characters=characters, extend=known)
     with BitextAligner(
         bitext, settings, model=model, lexicon=lexicon, lowercase=lowercase, characters=characters, threads=threads,
         on_progress=on_progress,
     ) as aligner:  # fmt: skip
-        blocks = list(aligner.links(symmetrize, threshold, SOFT_THRESHOLD))
-        links = _joined([block[0] for block in blocks])
-        likely = _joined([block[1] for block in blocks]) if symmetrize == "posterior" else None
-        if likely is None:
-            likely = _joined([block[0] for block in aligner.links("posterior", SOFT_THRESHOLD)])
-        return Alignment(links, likely, aligner.model(), aligner.too_long, aligner.log_likelihood)
+        if symmetrize == "posterior":
+            links, likely = zip(*aligner.links("posterior", threshold, SOFT_THRESHOLD), strict=True)
+        else:
+            (links,) = zip(*aligner.links(symmetrize), strict=True)
+            (likely,) = zip(*aligner.links("posterior", SOFT_THRESHOLD), strict=True)
+        return Alignment(
+            _joined(links), _joined(likely), aligner.model(), aligner.too_long, aligner.log_likelihood
+        )  # fmt: skip
 
 
-def _joined(blocks: list[Links]) -> Links:
+def _joined(blocks: Sequence[Links]) -> Links:
     ends = np.cumsum([0, *(block.pair_offsets[-1] for block in blocks)])
     offsets = [block.pair_offsets[1:] + end for block, end in zip(blocks, ends[:-1], strict=True)]
     return Links(

@@ -75,21 +75,25 @@ class Block:
         for name in ("position", "cell", "own"):
             self.arrays[name] = self.arrays[name][kept]
 
-    def put_away(self, file: Path | None = None) -> None:
+    def put_away(self, file: Path) -> None:
         """Keeps the arrays in a file until they are `at_hand`."""
-        self._file = file or self._file
-        if self._file:
-            np.savez(self._file, **self.arrays)  # type: ignore[arg-type]
-            self.arrays = {}
+        np.savez(file, **self.arrays)  # type: ignore[arg-type]
+        self._file, self.arrays = file, {}
 
     @contextmanager
-    def at_hand(self) -> Iterator[dict[str, Array]]:
-        """The arrays in memory, to be read and changed; if they came from a file they go back to it."""
-        if self._file:
-            with np.load(self._file, allow_pickle=False) as stored:
-                self.arrays = dict(stored)
-        yield self.arrays
-        self.put_away()
+    def at_hand(self, change: bool = False) -> Iterator[dict[str, Array]]:
+        """The arrays in memory; if they came from a file they go back to it where they are to be changed."""
+        if self.arrays or not self._file:
+            yield self.arrays
+            return
+        with np.load(self._file, allow_pickle=False) as stored:
+            self.arrays = dict(stored)
+        try:
+            yield self.arrays
+            if change:
+                self.put_away(self._file)
+        finally:
+            self.arrays = {}
 
 
 def cut(pairs: Pairs, block_tokens: int) -> list[Block]:
@@ -195,7 +199,8 @@ def _direction(
     totals = parent.totals + np.bincount(prior.columns, prior.values, parent.types) + settings.alpha * child.types
     model = ibm.Model(
         parent.ids, child.frequency, parent.positions, (1 / np.maximum(totals, 1e-30)).astype(np.float32),
-        settings.null / (1 - settings.null) / child.types, settings.alpha, float(settings.leave_one_out), *prior,
+        settings.null / (1 - settings.null) / max(1, child.types), settings.alpha, float(settings.leave_one_out),
+        *prior,
     )  # fmt: skip
     start, where = ibm.occurrences_by_type(
         child.ids, child.offsets, parent.offsets, parent.positions.start, child.frequency, first, last

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...corpus.sequences import TokenSequences
+from ...errors import CorpusError
 from . import hmm
 from .block import Block, Csr, cut, find_candidates, prepare
 from .candidates import look_up, places, ranks_to_cells, union
@@ -66,22 +67,21 @@ class Expectation(NamedTuple):
     counts: Array
 
 
-def jump_weights(jumped: Array, exposed: Array, old: Array) -> Array:
+def jump_weights(jumped: Array, exposed: Array) -> Array:
     """New jump weights, float32 (2 c + 1,), from expected jumps and exposures (as differences, one longer).
 
     A weight is its count over its exposure: how often it took part in a choice, each time over the choice's normaliser.
     This is the minorise-maximise update of choices among varying alternatives (Hunter 2004, "MM algorithms for
     generalized Bradley-Terry models"), which never lowers the likelihood. Long jumps share weights in buckets that grow
-    by half an octave; each bucket starts from one pseudo-observation of its old weight.
+    by half an octave. Each bucket begins with `JUMP_FLOOR` of one jump in one exposure, so that no weight dies out.
     """
     centre = jumped.size // 2
     distance = centre - np.arange(jumped.size)
     length = np.maximum(np.abs(distance), 1)
     far = EXACT_JUMPS + 1 + np.floor(2 * np.log2(length / EXACT_JUMPS)).astype(np.int64)
     _, bucket = np.unique(np.where(length > EXACT_JUMPS, np.sign(distance) * far, distance), return_inverse=True)
-    before = np.bincount(bucket, old) / np.bincount(bucket)
-    exposure = np.bincount(bucket, np.cumsum(exposed)[:-1])
-    weights = ((np.bincount(bucket, jumped) + before) / (np.maximum(exposure, 0) + 1))[bucket]
+    exposure = np.maximum(np.bincount(bucket, np.cumsum(exposed)[:-1]), 0)
+    weights = ((np.bincount(bucket, jumped) + JUMP_FLOOR) / (exposure + 1))[bucket]
     result: Array = (weights / weights.max()).astype(np.float32)
     return result
 
@@ -114,6 +114,11 @@ class Training:
             np.bincount(self._prior.columns, self._prior.values, n_english),
             np.bincount(self._prior.rows, self._prior.values, n_foreign),
         )
+        if max(english.ids.size, foreign.ids.size) >= 1 << 31:
+            raise CorpusError(
+                f"The bitext has {max(english.ids.size, foreign.ids.size):,} tokens on one side; at most 2,147,483,647 "
+                "can be aligned at once. Split it, and align the later parts with the model of the first."
+            )
         self._pairs = hmm.Pairs(english.ids, english.offsets, foreign.ids, foreign.offsets)
         self.blocks = cut(self._pairs, self.settings.block_tokens)
         self._longest = int(max(english.lengths.max(initial=0), foreign.lengths.max(initial=0)))
@@ -143,6 +148,7 @@ class Training:
             self._iterate(iteration)
 
     def _report(self, done: float, likelihood: Array) -> None:
+        self._likelihood = likelihood
         if self._on_progress:
             self._on_progress(done / self._steps, f"log-likelihood {likelihood[0]:.3f} {likelihood[1]:.3f}")
 
@@ -166,7 +172,7 @@ class Training:
             self._report(3 * (number + 1) / len(self.blocks), likelihood / np.maximum(tokens, 1))
         counts = np.zeros(pattern[1].size)
         for block, cells in zip(self.blocks, local, strict=True):
-            with block.at_hand() as arrays:
+            with block.at_hand(change=True) as arrays:
                 place = places(*cells, *pattern)
                 ranks_to_cells(block.pairs.foreign, arrays["offsets"], cells[0], place, arrays["cell"])
                 counts += np.bincount(arrays["cell"], arrays["own"], counts.size)
@@ -237,7 +243,7 @@ class Training:
         p = self.parameters
         total: list[Array] = []
         for number, block in enumerate(self.blocks):
-            with block.at_hand() as arrays:
+            with block.at_hand(change=True) as arrays:
                 found = self.expect(block, agree=True)
                 arrays["own"] = found.posterior
                 if iteration == 0:
@@ -252,12 +258,12 @@ class Training:
         p.counts = p.counts._replace(values=counts.astype(np.float32))
         if not self._start:
             p.foreign_null, p.english_null = _distribution(foreign_null), _distribution(english_null)
-            p.foreign_jumps = jump_weights(jumped[0], exposed[0], p.foreign_jumps)
-            p.english_jumps = jump_weights(jumped[1], exposed[1], p.english_jumps)
+            p.foreign_jumps = jump_weights(jumped[0], exposed[0])
+            p.english_jumps = jump_weights(jumped[1], exposed[1])
 
     def posteriors(self) -> Iterator[tuple[hmm.Pairs, LinkPosteriors]]:
         """Block by block, in the order of the text, the posteriors of both directions under the final parameters."""
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks):
             with block.at_hand() as arrays:
                 if self.settings.method == "hmm":
                     found = self.expect(block, agree=False)
@@ -265,6 +271,7 @@ class Training:
                 else:
                     both = arrays["foreign_posterior"], arrays["english_posterior"]
                 yield block.pairs, LinkPosteriors(arrays["offsets"], arrays["position"], *both)
+            self._report(self._steps - 1 + (number + 1) / len(self.blocks), self._likelihood)
 
     def learned(self) -> Parameters:
         """The final parameters, with the counts they were started from added to those of this bitext."""

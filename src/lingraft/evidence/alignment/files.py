@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from os import getpid
 from pathlib import Path
@@ -46,6 +46,8 @@ def align_file(
         raise RecipeError(f"--symmetrize is one of {', '.join(METHODS)}; given: '{symmetrization}'.")
     if soft and symmetrization != "posterior":
         raise RecipeError(f"--soft writes posteriors, there is nothing to symmetrize; leave out '{symmetrization}'.")
+    if threshold is not None and symmetrization != "posterior":
+        raise RecipeError(f"--threshold is for posteriors; with --symmetrize {symmetrization} leave it out.")
     if threshold is None:
         threshold = SOFT_THRESHOLD if soft else THRESHOLD
     if not 0 <= threshold <= 1:
@@ -62,29 +64,41 @@ def align_file(
         method=settings.method if method is None else method,
         iterations=settings.iterations if iterations is None else iterations,
     )
+    if iterations is not None and settings.method == "ibm2":
+        raise RecipeError("--iterations are those of the hmm, the method ibm2 has none; leave one of the two out.")
     if known:
+        if (known.lowercase and not lowercase) or (characters and not known.characters):
+            option = "--characters" if characters and not known.characters else "--keep-case"
+            raise RecipeError(
+                f"The model '{model}' was trained without {option}; leave it out, or train another model."
+            )
         lowercase, characters = known.lowercase, known.characters
     words = (known.english_words, known.foreign_words) if known else None
     entries = read_lexicon(lexicon) if lexicon else None
     encoded = _read(bitext, lowercase, characters, words)
     links = 0
     aside = out.with_name(f".aside-{getpid()}-{out.name}")
-    with BitextAligner(
-        encoded, settings, model=known, lexicon=entries, lowercase=lowercase, characters=characters, threads=threads,
-        on_progress=on_progress,
-    ) as aligner:  # fmt: skip
+    with ExitStack() as stack:
         try:
-            with aside.open("wb") as stream:
-                for (block,) in aligner.links(symmetrization, threshold):
-                    links += int(block.pair_offsets[-1])
-                    posterior = block.posterior if soft else None
-                    stream.write(format_links(block.pair_offsets, block.english, block.foreign, posterior))
-            if save_model:
-                aligner.model().save(save_model)
-            aside.replace(out)
-        finally:
-            with suppress(OSError):
-                aside.unlink()
+            # before the work, so that a place that cannot be written to is known at once
+            stream = stack.enter_context(aside.open("wb"))
+        except OSError as error:
+            raise OutputError(f"'{out}' cannot be written: {error.strerror}.") from None
+        stack.callback(aside.unlink, missing_ok=True)
+        aligner = stack.enter_context(
+            BitextAligner(
+                encoded, settings, model=known, lexicon=entries, lowercase=lowercase, characters=characters,
+                threads=threads, on_progress=on_progress,
+            )
+        )  # fmt: skip
+        for (block,) in aligner.links(symmetrization, threshold):
+            links += int(block.pair_offsets[-1])
+            posterior = block.posterior if soft else None
+            stream.write(format_links(block.pair_offsets, block.english, block.foreign, posterior))
+        stream.close()
+        aside.replace(out)
+        if save_model:
+            aligner.model().save(save_model)
         if on_progress:
             on_progress(1.0, f"{links:,} links")
         return {

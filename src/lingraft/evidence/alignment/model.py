@@ -110,7 +110,7 @@ def _problem(model: AlignmentModel) -> str | None:
         return "its counts name words it does not have"
     if (np.diff(columns)[np.diff(model.parameters.counts.rows) == 0] <= 0).any():
         return "its counts are not in order"
-    if not (np.isfinite(values).all() and (values >= 0).all()):
+    if not ((values >= 0).all() and (values <= 1e12).all()):
         return "its counts are impossible"
     sizes = {"foreign_null": len(model.foreign_words), "english_null": len(model.english_words)}
     for name in ("foreign_null", "english_null", "foreign_jumps", "english_jumps"):
@@ -118,7 +118,9 @@ def _problem(model: AlignmentModel) -> str | None:
         fits = array.size == sizes[name] if name in sizes else array.size >= 5 and array.size % 2 == 1
         if array.dtype != np.float32 or array.ndim != 1 or not fits:
             return f"{name} does not fit"
-        if not (np.isfinite(array).all() and (array >= 0).all()) or (array.size and not array.any()):
+        # a sentence needs jumps that it can make
+        possible = array >= 0 if name in sizes else array > 0
+        if not (np.isfinite(array).all() and possible.all()) or (array.size and not array.any()):
             return f"{name} holds what are no probabilities"
     try:
         model.english_words.words(), model.foreign_words.words()

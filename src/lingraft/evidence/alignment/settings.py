@@ -11,6 +11,9 @@ from ...errors import RecipeError
 #: how links are found: by the hidden Markov model, or by its first stage alone (word translation and relative position)
 METHODS = ("hmm", "ibm2")
 
+#: the most tokens of a sentence; memory for one goes with the square of its length
+LONGEST = 8_192
+
 
 @dataclass(frozen=True)
 class AlignerSettings:
@@ -40,12 +43,12 @@ class AlignerSettings:
         wanted: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
             "method": (str, lambda method: method in METHODS, f"one of {', '.join(METHODS)}"),
             "iterations": (int, lambda n: 0 <= n <= 100, "a whole number between 0 and 100"),
-            "alpha": ((int, float), lambda x: 0 < x <= 10, "a number above 0 and at most 10"),
-            "null": ((int, float), lambda x: 0 < x < 1, "a number above 0 and below 1"),
+            "alpha": ((int, float), lambda x: 1e-9 <= x <= 10, "a number from 1e-9 to 10"),
+            "null": ((int, float), lambda x: 1e-6 <= x <= 0.999, "a number from 0.000001 to 0.999"),
             "prune_below": ((int, float), lambda x: 0 <= x < 1, "a number from 0 up and below 1"),
             "leave_one_out": (bool, lambda _: True, "True or False"),
-            "max_tokens": (int, lambda n: 1 <= n < 1 << 16, "a whole number between 1 and 65,535"),
-            "block_tokens": (int, lambda n: n >= 1, "a whole number from 1 up"),
+            "max_tokens": (int, lambda n: 1 <= n <= LONGEST, f"a whole number between 1 and {LONGEST:,}"),
+            "block_tokens": (int, lambda n: 1 <= n <= 1 << 28, f"a whole number between 1 and {1 << 28:,}"),
         }
         for name, (kind, fits, expected) in wanted.items():
             value = getattr(self, name)
@@ -56,3 +59,8 @@ class AlignerSettings:
     def as_dict(self) -> dict[str, object]:
         """For files."""
         return asdict(self)
+
+
+#: for translation tables rare links are kept longer and fewer words are taken for untranslated: retrieval after the graft
+#: gains by both
+FOR_TABLES = AlignerSettings(null=0.03, prune_below=0.0003)

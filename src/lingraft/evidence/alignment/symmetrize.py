@@ -118,7 +118,8 @@ def symmetrize(
         tokens = posteriors.offsets[foreign_offsets[first] : foreign_offsets[last] + 1] - links.start
         foreign = _foreign_positions(tokens, english, e_offsets, f_offsets)
         forward, backward = posteriors.foreign_posterior[links], posteriors.english_posterior[links]
-        product = forward * backward
+        # rounding may leave a posterior a little above 1
+        product = np.minimum(forward * backward, np.float32(1))
         if method == "posterior":
             # compared as float32, so that the posteriors handed out are themselves never below the threshold
             kept = product >= np.float32(threshold)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -159,6 +160,14 @@ def encode_pairs(
     english, foreign = _Side(left, characters), _Side(right, characters)
     rest = iter(pairs)
     while batch := list(islice(rest, _PAIRS)):
+        for number, pair in enumerate(batch, english.lines + 1):
+            # a string has a length and parts too
+            given: Any = pair
+            if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 2:
+                raise CorpusError(
+                    f"Pair {number} is {given!r:.80}; expected were two sentences, (English, foreign). To align files, "
+                    "give their names as one string, 'EN_FILE,XX_FILE'."
+                )
         for column, side in enumerate((english, foreign)):
             lines = [_tokens(pair[column], lowercase, number) for number, pair in enumerate(batch, side.lines + 1)]
             block, starts, ends = join(token for line in lines for token in line)
@@ -172,6 +181,10 @@ def _tokens(line: str | Sequence[str], lowercase: bool, number: int) -> list[byt
             # bytes.split takes ASCII white space only, str.split all of Unicode's
             return (line.lower() if lowercase else line).encode().split()
         return [(token.lower() if lowercase else token).encode() for token in line]
+    except (AttributeError, TypeError):
+        raise CorpusError(
+            f"Pair {number} holds {line!r:.80}; a sentence is a string or a list of strings, its tokens."
+        ) from None
     except UnicodeEncodeError as error:
         raise CorpusError(
             f"Pair {number} holds half a surrogate pair, {error.object[error.start]!r}, which no UTF-8 text can hold. "
