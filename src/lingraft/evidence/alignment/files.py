@@ -96,11 +96,9 @@ def align_file(
             posterior = block.posterior if soft else None
             stream.write(format_links(block.pair_offsets, block.english, block.foreign, posterior))
         stream.close()
-        aside.replace(out)
         if save_model:
             aligner.model().save(save_model)
-        if on_progress:
-            on_progress(1.0, f"{links:,} links")
+        aside.replace(out)
         return {
             "pairs": len(encoded.english),
             "links": links,
@@ -133,8 +131,6 @@ def lexicon_file(
     ) as aligner:
         made = aligner.lexicon(min_count, min_probability)
         write_lexicon(made, out)
-        if on_progress:
-            on_progress(1.0, f"{len(made):,} entries")
         return {
             "pairs": len(encoded.english),
             "entries": len(made),

@@ -206,7 +206,8 @@ def expect_chunk(
 
     A candidate's p(child | parent) is (count - own + alpha) times the inverse of the parent's total: without its own
     contribution a link cannot argue for itself, which is what makes rare words collect links in plain EM. Posteriors go
-    to ``foreign_posterior`` and ``english_posterior`` (links,), or with ``agree`` their product to the first; the posteriors of having no parent to ``foreign_null``, ``english_null`` (tokens,).
+    to ``foreign_posterior`` and ``english_posterior`` (links,), or with ``agree`` their product to the first; the
+    posteriors of having no parent to ``foreign_null``, ``english_null`` (tokens,).
 
     Returns jump counts float32 (2, jumps.size), exposures float64 (2, jumps.size + 1) as differences (see
     `em.jump_weights`), rows foreign given English and English given foreign; both log-likelihoods in nats; and with

@@ -61,6 +61,6 @@ class AlignerSettings:
         return asdict(self)
 
 
-#: for translation tables rare links are kept longer and fewer words are taken for untranslated: retrieval after the graft
-#: gains by both
+#: for translation tables rare links are kept longer and fewer words are taken for untranslated: retrieval after the
+#: graft gains by both
 FOR_TABLES = AlignerSettings(null=0.03, prune_below=0.0003)
