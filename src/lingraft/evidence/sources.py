@@ -34,6 +34,10 @@ from .alignment.settings import FOR_TABLES
 from .table import Provenance, TranslationTable
 
 
+#: what is a smaller share of a row than this is taken for noise
+MIN_SHARE = 1e-3
+
+
 def bitext_counts(
     pairs: list[tuple[str, str]],
     source: PreTrainedTokenizerBase,
@@ -124,6 +128,7 @@ def _bitext_rows(
     keep_row = (totals >= max(min_count, 1e-12)).astype(np.float64)
     keep_row[list(settled)] = 0
     kept = sparse.csr_matrix(sparse.diags(keep_row) @ links)
+    kept.data[kept.data < MIN_SHARE * np.repeat(totals, np.diff(kept.indptr))] = 0
     kept.eliminate_zeros()
     return kept
 
