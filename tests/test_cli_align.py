@@ -224,6 +224,10 @@ def test_a_model_brings_its_settings_and_options_go_before_them(command, aligned
     assert len(report["log_likelihood"]) == 2
     report = only_object(command(*line, "--method", "ibm2", "--out", tmp_path / "two")[1])
     assert report["log_likelihood"] == []
+    first_stage = tmp_path / "first.npz"
+    aligned(bitext, "--method", "ibm2", "--save-model", first_stage)
+    report = only_object(command("align", bitext, "--model", first_stage, "--json", "--out", tmp_path / "three")[1])
+    assert report["log_likelihood"] == []
 
 
 def test_options_that_would_do_nothing_are_refused(refused, aligned, tmp_path, bitext):
