@@ -33,7 +33,6 @@ from .alignment.em import Progress
 from .alignment.settings import FOR_TABLES
 from .table import Provenance, TranslationTable
 
-
 #: what is a smaller share of a row than this is taken for noise
 MIN_SHARE = 1e-3
 
