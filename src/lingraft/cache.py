@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,20 @@ def write_aside(path: Path, content: str) -> None:
     aside = path.with_name(f".aside-{os.getpid()}-{path.name}")
     aside.write_text(content, encoding="utf-8")
     aside.replace(path)
+
+
+@contextmanager
+def aside_folder(final: Path) -> Iterator[Path]:
+    """An empty folder to fill, which becomes ``final`` when all went well and is removed when not."""
+    aside = final.with_name(f".aside-{os.getpid()}-{final.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        aside.rename(final)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
 def remove(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Models: reading, grafting a vocabulary onto them, writing and checking what was written."""
 
 from .check import self_check
-from .graft import METHODS, Method, graft, mix_rows, share_body, vocabulary_parameters
+from .graft import METHODS, Method, check_positions, graft, mix_rows, share_body, vocabulary_parameters, with_rows
 from .heads import with_masked_lm_head
 from .models import (
     Kind,
@@ -11,6 +11,7 @@ from .models import (
     from_transformers,
     load_model,
     load_tokenizer,
+    longest_input,
     resolve_model,
     save_model,
     save_tokenizer,
@@ -21,12 +22,14 @@ __all__ = [
     "Kind",
     "LanguageModel",
     "Method",
+    "check_positions",
     "copy_pipeline",
     "from_sentence_transformer",
     "from_transformers",
     "graft",
     "load_model",
     "load_tokenizer",
+    "longest_input",
     "mix_rows",
     "resolve_model",
     "save_model",
@@ -35,4 +38,5 @@ __all__ = [
     "share_body",
     "vocabulary_parameters",
     "with_masked_lm_head",
+    "with_rows",
 ]

@@ -72,28 +72,38 @@ def graft(
     source is left untouched.
     """
     table.check_tokenizers(source.tokenizer, tokenizer)
-    old, new = special_ids(source.tokenizer), special_ids(tokenizer)
-    _check_positions(source.model, old.get("pad"), new.get("pad"))
+    check_positions(source.model, source.tokenizer, tokenizer)
     generator = np.random.default_rng(seed)
     rows = {
         name: mix_rows(parameter, table, method, generator)
         for name, parameter in vocabulary_parameters(source.model).items()
     }
-    model = copy.deepcopy(source.model)
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    return source.with_model(with_rows(source.model, rows, source.tokenizer, tokenizer), tokenizer)
+
+
+def with_rows(
+    model: PreTrainedModel, rows: dict[str, Tensor], old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase
+) -> PreTrainedModel:
+    """A copy of a model with other rows in its vocabulary-sized parts, and its config's special ids renumbered.
+
+    rows: by the roles of `vocabulary_parameters`, each (V_new, width) or (V_new,). Nothing else is changed.
+    """
+    model = copy.deepcopy(model)
+    model.resize_token_embeddings(rows["input"].shape[0], mean_resizing=False)
     with torch.no_grad():
         for name, parameter in vocabulary_parameters(model).items():
             parameter.copy_(rows[name])
     embeddings: Any = model.get_input_embeddings()
     if embeddings.padding_idx is not None:  # the row that gets no gradient
-        embeddings.padding_idx = new.get("pad")
+        embeddings.padding_idx = special_ids(new).get("pad")
     for config in (model.config, getattr(model, "generation_config", None)):
-        _renumber(config, source.tokenizer, tokenizer)
-    return source.with_model(model.eval(), tokenizer)
+        _renumber(config, old, new)
+    return model.eval()
 
 
-def _check_positions(model: PreTrainedModel, old: int | None, new: int | None) -> None:
+def check_positions(model: PreTrainedModel, source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> None:
     """RoBERTa and its like number positions from the padding token's id on, so that it has to stay where it is."""
+    old, new = special_ids(source).get("pad"), special_ids(target).get("pad")
     counted = any(
         name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
         for name, module in model.named_modules()

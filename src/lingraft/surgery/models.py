@@ -205,11 +205,16 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
     return replace(_wrap(model, load_tokenizer(folder), kind), folder=folder)
 
 
-def _wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, kind: Kind) -> LanguageModel:
+def longest_input(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens, special ones included, that both the tokenizer and the positions of a model allow; at most 1,024."""
     limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) or 512)
     if model.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
         limit = min(limit, model.config.max_position_embeddings - 2)  # positions start behind the padding id
-    return LanguageModel(model.eval(), tokenizer, kind, (), None, int(min(limit, 1024)))
+    return int(min(limit, 1024))
+
+
+def _wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, kind: Kind) -> LanguageModel:
+    return LanguageModel(model.eval(), tokenizer, kind, (), None, longest_input(model, tokenizer))
 
 
 def from_transformers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:

@@ -1,0 +1,227 @@
+"""Natural language inference: does the premise entail the hypothesis, contradict it, or neither?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..errors import CorpusError, ModelError
+from ..surgery import LanguageModel, load_tokenizer, longest_input, resolve_model, save_tokenizer
+from ..training.data import pad
+from .heads import with_task_head
+from .nli_data import LABELS, NliData
+
+Array = np.ndarray[Any, Any]
+
+#: tokens, padding included, that an evaluation batch holds; a longer batch is no faster on any machine we have
+_BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class EncodedPairs:
+    """Premises and hypotheses as a model reads them, special tokens included.
+
+    ids, types: int32 arrays of equal length, one pair a row; types say which of the two a token belongs to and are
+    empty for a model that does not ask. shortened: pairs that were longer than the model takes; their premise was cut.
+    """
+
+    ids: list[Array]
+    types: list[Array]
+    shortened: int
+
+    @property
+    def lengths(self) -> Array:
+        """Tokens of every pair, int64 (pairs,)."""
+        return np.array([row.size for row in self.ids], np.int64)
+
+
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase, premises: Sequence[str], hypotheses: Sequence[str], max_length: int
+) -> EncodedPairs:
+    """Encodes pairs with whole hypotheses: what is too long loses the end of its premise.
+
+    Only a hypothesis that leaves no room for one token of the premise is cut itself.
+    """
+    ids: list[Array] = []
+    types: list[Array] = []
+    shortened = 0
+    with_types = "token_type_ids" in tokenizer.model_input_names
+    for start in range(0, len(premises), 10_000):
+        batch = tokenizer(
+            list(premises[start : start + 10_000]), list(hypotheses[start : start + 10_000]),
+            truncation=False, padding=False, return_attention_mask=False, return_token_type_ids=with_types,
+            verbose=False,
+        )  # fmt: skip
+        for row, given in enumerate(batch["input_ids"]):
+            tokens = np.asarray(given, np.int32)
+            kinds = np.asarray(batch["token_type_ids"][row], np.int32) if with_types else np.zeros(0, np.int32)
+            if tokens.size > max_length:
+                kept = _kept(batch.sequence_ids(row), max_length)
+                tokens, shortened = tokens[kept], shortened + 1
+                kinds = kinds[kept] if with_types else kinds
+            ids.append(tokens)
+            types.append(kinds)
+    return EncodedPairs(ids, types, shortened)
+
+
+def _kept(sequence: list[int | None], max_length: int) -> Array:
+    """Positions that stay: of the premise (0) the first ones, at least one; then of the hypothesis (1) likewise."""
+    which = np.array([-1 if value is None else value for value in sequence])
+    premise, hypothesis = np.flatnonzero(which == 0), np.flatnonzero(which == 1)
+    room = max(0, max_length - int((which == -1).sum()))
+    first = min(premise.size, max(min(1, premise.size), room - hypothesis.size))
+    second = max(0, room - first)
+    drop = np.concatenate([premise[first:], hypothesis[second:]])
+    return np.setdiff1d(np.arange(which.size), drop)
+
+
+@dataclass(frozen=True)
+class NliModel:
+    """A sequence classifier over `LABELS`, with its tokenizer.
+
+    columns: for each of `LABELS` the output of the model that stands for it; a model may have them in any order.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    columns: tuple[int, ...]
+    max_length: int
+
+    @property
+    def encoder(self) -> PreTrainedModel:
+        """The transformer without its head."""
+        return self.model.base_model  # type: ignore[return-value]
+
+    def encode(self, premises: Sequence[str], hypotheses: Sequence[str]) -> EncodedPairs:
+        """Pairs as this model reads them; see `encode_pairs`."""
+        return encode_pairs(self.tokenizer, premises, hypotheses, self.max_length)
+
+    def logits(self, pairs: EncodedPairs, rows: Array) -> Tensor:
+        """Logits of some of the pairs, float (rows, 3), columns in the order of `LABELS`; with gradient."""
+        device = next(self.model.parameters()).device
+        ids, mask = pad([pairs.ids[k] for k in rows], self.tokenizer.pad_token_id or 0)
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if pairs.types[rows[0]].size:
+            inputs["token_type_ids"] = pad([pairs.types[k] for k in rows], 0)[0]
+        output = self.model(**{name: torch.from_numpy(value).to(device) for name, value in inputs.items()})
+        return output.logits[:, list(self.columns)]  # type: ignore[no-any-return]
+
+    def predict(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Array:
+        """The likeliest label of every pair as its number in `LABELS`, int64 (pairs,)."""
+        return self.predict_encoded(self.encode(premises, hypotheses))
+
+    def predict_encoded(self, pairs: EncodedPairs) -> Array:
+        """`predict` for pairs that were encoded before."""
+        predicted = np.zeros(len(pairs.ids), np.int64)
+        with torch.inference_mode():
+            for rows in token_batches(pairs.lengths, _BATCH_TOKENS):
+                predicted[rows] = self.logits(pairs, rows).argmax(1).cpu().numpy()
+        return predicted
+
+    def with_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> NliModel:
+        """The same around another transformer."""
+        return replace(self, model=model, tokenizer=tokenizer)
+
+    def save(self, folder: Path) -> None:
+        """Writes a folder that ``AutoModelForSequenceClassification`` loads."""
+        self.model.save_pretrained(folder)
+        save_tokenizer(self.tokenizer, folder)
+
+
+def token_batches(lengths: Array, batch_tokens: int) -> Iterator[Array]:
+    """Numbers of examples, int64, the longest first, in batches of at most so many tokens with their padding.
+
+    A single example may be longer than that.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < order.size:
+        stop = start + max(1, batch_tokens // max(1, int(lengths[order[start]])))
+        yield order[start:stop]
+        start = stop
+
+
+def label_columns(names: Mapping[int, str], what: str) -> tuple[int, ...]:
+    """For each of `LABELS` the output with that name, in whatever case; ModelError if the names are others."""
+    found = {str(name).strip().lower(): int(column) for column, name in names.items()}
+    if not set(LABELS) <= set(found) or len(names) != len(LABELS):
+        raise ModelError(
+            f"{what} has the labels {', '.join(map(str, names.values()))}; a model for natural language inference has "
+            f"{', '.join(LABELS)}, in any order. Put these names into id2label of its config.json."
+        )
+    return tuple(found[label] for label in LABELS)
+
+
+def new_nli_model(language_model: LanguageModel, max_length: int = 128, seed: int = 0) -> NliModel:
+    """A fresh classifier on an encoder: a `LanguageModel`, a sentence encoder's included."""
+    from transformers import AutoModelForSequenceClassification
+
+    model = with_task_head(
+        language_model, AutoModelForSequenceClassification, seed=seed,
+        id2label=dict(enumerate(LABELS)), label2id={label: k for k, label in enumerate(LABELS)},
+    )  # fmt: skip
+    return NliModel(model, language_model.tokenizer, (0, 1, 2), min(max_length, language_model.max_length))
+
+
+class NliTask:
+    """Fine-tuning on English pairs, for `lingraft.tasks.finetune`."""
+
+    def __init__(self, nli: NliModel, train: NliData, dev: NliData) -> None:
+        self._nli = nli
+        self.model: nn.Module = nli.model
+        self.encoder = nli.encoder
+        self._labels = _labels(train)
+        self._pairs = nli.encode(train.premises, train.hypotheses)
+        self._dev_labels = _labels(dev)
+        self._dev_pairs = nli.encode(dev.premises, dev.hypotheses)
+        self.lengths = self._pairs.lengths
+
+    def loss(self, batch: Array) -> Tensor:
+        """Cross-entropy in nats."""
+        logits = self._nli.logits(self._pairs, batch)
+        wanted = torch.from_numpy(self._labels[batch]).to(logits.device)
+        return nn.functional.cross_entropy(logits.float(), wanted)
+
+    def score(self) -> dict[str, float]:
+        """Accuracy on dev."""
+        return {"accuracy": float((self._nli.predict_encoded(self._dev_pairs) == self._dev_labels).mean())}
+
+
+def _labels(data: NliData) -> Array:
+    if data.labels is None:
+        raise CorpusError(f"'{data.source}' has no labels, which training and scores need.")
+    return data.labels
+
+
+def evaluate_nli(nli: NliModel, data: NliData) -> tuple[dict[str, float | int | str], Array]:
+    """Accuracy, and for every pair whether it was right, bool (pairs,)."""
+    right = nli.predict(data.premises, data.hypotheses) == _labels(data)
+    return {"task": "nli", "accuracy": float(right.mean()), "n": int(right.size)}, right
+
+
+def load_nli(name: str | Path, max_length: int = 128) -> NliModel:
+    """Reads a sequence classifier; ModelError if it is none or its labels are not those of inference."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    folder = resolve_model(str(name))
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    kind = (config.architectures or ["model of unnamed architecture"])[0]
+    if not kind.endswith("ForSequenceClassification"):
+        raise ModelError(
+            f"'{folder}' is a {kind}; a sequence classifier was expected, as lingraft finetune nli makes it."
+        )
+    columns = label_columns(config.id2label, f"'{folder}'")
+    model, found = AutoModelForSequenceClassification.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
+    if found["missing_keys"]:
+        raise ModelError(f"'{folder}' lacks the weights '{sorted(found['missing_keys'])[0]}'.")
+    tokenizer = load_tokenizer(folder)
+    return NliModel(model.eval(), tokenizer, columns, min(max_length, longest_input(model, tokenizer)))

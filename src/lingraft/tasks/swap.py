@@ -1,0 +1,244 @@
+"""A task model under another vocabulary: what was fine-tuned in English works in the new language.
+
+Only vocabulary-sized parts are replaced (zero-shot transfer as in Tran 2020); every other parameter keeps its bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..cache import aside_folder
+from ..errors import ModelError, SelfCheckError
+from ..evidence import TranslationTable
+from ..surgery import (
+    LanguageModel,
+    check_positions,
+    load_model,
+    load_tokenizer,
+    resolve_model,
+    save_tokenizer,
+    vocabulary_parameters,
+    with_rows,
+)
+
+#: below this mean cosine two sets of embedding rows have nothing to do with each other; fine-tuning stays above 0.9
+_UNRELATED = 0.5
+
+#: files of a task model's folder that are written anew, or that speak of the English model alone
+_REPLACED = (
+    "config.json", "generation_config.json", "model*.safetensors", "*.safetensors.index.json", "tokenizer*",
+    "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.bin", "*.pt", "*.pkl",
+    "README.md", "run.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SwapResult:
+    """model: of the class that was given, for a folder a transformers model.
+
+    report: ``origin`` says whether the task model was seen to come from the English model: ``verified`` (its embeddings
+    are the English model's), ``moved`` (they differ, by ``mean_cosine``) or ``unknown`` (there is no English model to
+    compare with); ``note`` says so in words, empty if verified. ``drift`` says whether what training did to the
+    embeddings was carried over.
+    """
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    report: dict[str, Any]
+
+
+def swap(
+    task_model: Any,
+    target: str | Path | LanguageModel,
+    out: str | Path | None = None,
+    *,
+    source: str | Path | LanguageModel | None = None,
+    table: str | Path | TranslationTable | None = None,
+    carry_drift: bool = False,
+) -> SwapResult:
+    """Puts a new language's vocabulary under a model that was fine-tuned in English.
+
+    task_model: a folder, or an object with a transformers ``model`` (or ``encoder``), a ``tokenizer`` and a method
+    ``with_model``: `NliModel`, `TaggingModel`, `Parser`, `LanguageModel`. target: the new language's model, a folder
+    ``OUT/target`` or loaded. out: where a task model given as a folder is written. source: the English model that both
+    come from, and table: the translation table; beside a folder ``OUT/target`` both are found by themselves.
+    carry_drift: where fine-tuning moved the English embeddings, each new row moves along with the English rows it
+    corresponds to, E' = E_target + A (E_task - E_source).
+
+    Raises ModelError when the two do not fit: other vocabulary, width, family, or unrelated embeddings; RecipeError
+    and TableError for carry_drift without a source or a table that fits.
+    """
+    folder = resolve_model(str(task_model)) if isinstance(task_model, str | Path) else None
+    if isinstance(target, str | Path):
+        beside = Path(target).parent
+        if source is None and (beside / "source" / "config.json").is_file():
+            source = beside / "source"
+        if table is None and (beside / "table.npz").is_file():
+            table = beside / "table.npz"
+        target = load_model(target, head=True)
+    if isinstance(source, str | Path):
+        source = load_model(source, head=True)
+    if isinstance(table, str | Path):
+        table = TranslationTable.load(Path(table))
+    model, tokenizer = _load(folder) if folder else (_transformer(task_model), task_model.tokenizer)
+    report = _origin(model, tokenizer, target, source, table)
+    rows = _rows(model, target)
+    if carry_drift:
+        rows["input"] = rows["input"] + _drift(model, target, source, table)
+    report["drift"] = carry_drift
+    swapped = with_rows(model, rows, tokenizer, target.tokenizer)
+    _check_kept(model, swapped)
+    if folder is None:
+        return SwapResult(task_model.with_model(swapped, target.tokenizer), target.tokenizer, report)
+    if out is not None:
+        _write(swapped, target.tokenizer, folder, Path(out))
+    return SwapResult(swapped, target.tokenizer, report)
+
+
+def _transformer(task_model: Any) -> PreTrainedModel:
+    for name in ("model", "encoder"):
+        found = getattr(task_model, name, None)
+        if isinstance(found, PreTrainedModel):
+            return found
+    raise ModelError(f"{type(task_model).__name__} holds no transformers model whose vocabulary could be swapped.")
+
+
+def _load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model as the class that its config names and in the type it was saved in, so that no byte is lost."""
+    import transformers
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    name = (config.architectures or ["none"])[0]
+    model_class = getattr(transformers, name, None)
+    if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
+        raise ModelError(f"'{folder}' is a model of class {name}, which transformers does not have.")
+    model, found = model_class.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, dtype="auto", output_loading_info=True
+    )
+    lost = sorted(key for key in found["missing_keys"] if "pooler" not in key)
+    if lost:
+        raise ModelError(f"'{folder}' lacks {len(lost)} of the weights of its model, '{lost[0]}' for one.")
+    return model.eval(), load_tokenizer(folder)
+
+
+def _origin(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    target: LanguageModel,
+    source: LanguageModel | None,
+    table: TranslationTable | None,
+) -> dict[str, Any]:
+    """Refuses a task model that cannot be the English model's; says how sure it is that it is one."""
+    check_positions(model, tokenizer, target.tokenizer)
+    own, new = vocabulary_parameters(model)["input"], vocabulary_parameters(target.model)["input"]
+    if own.shape[1] != new.shape[1]:
+        raise ModelError(
+            f"The task model's embeddings have {own.shape[1]} dimensions and the new language's {new.shape[1]}: they "
+            "come from different English models."
+        )
+    family, wanted = model.config.model_type, target.model.config.model_type
+    if family != wanted:
+        raise ModelError(f"The task model is a {family} and the new language's model a {wanted}.")
+    if source is None:
+        if table is not None and table.matrix.shape[1] != len(tokenizer):
+            raise ModelError(
+                f"The task model's vocabulary has {len(tokenizer):,} tokens; the new language was grafted onto one of "
+                f"{table.matrix.shape[1]:,}."
+            )
+        note = (
+            "No English model was given to compare with (--source-model), so it is not known whether the task model "
+            "was fine-tuned from the one that the new language was grafted onto."
+        )
+        return {"origin": "unknown", "note": note}
+    _same_vocabulary(tokenizer, source.tokenizer)
+    english = vocabulary_parameters(source.model)["input"]
+    n = min(len(tokenizer), own.shape[0], english.shape[0])
+    if torch.equal(english[:n].to(own.dtype), own[:n]):
+        return {"origin": "verified", "note": ""}
+    before, after = english[:n].detach().float(), own[:n].detach().float()
+    cosine = float(torch.nn.functional.cosine_similarity(before, after, dim=1).mean())
+    if cosine < _UNRELATED:
+        raise ModelError(
+            f"The task model's word embeddings have nothing to do with the English model's (mean cosine {cosine:.2f}): "
+            "it was fine-tuned from another model with the same vocabulary."
+        )
+    note = (
+        f"The task model's word embeddings are not the English model's (mean cosine {cosine:.4f}): it was fine-tuned "
+        "with its embeddings unfrozen, or from another state of the English model. The new vocabulary may fit less well"
+        "; --carry-drift moves it along."
+    )
+    return {"origin": "moved", "mean_cosine": cosine, "note": note}
+
+
+def _same_vocabulary(own: PreTrainedTokenizerBase, source: PreTrainedTokenizerBase) -> None:
+    mine, theirs = own.get_vocab(), source.get_vocab()
+    if mine == theirs:
+        return
+    differing = sorted((k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)), key=str)
+    raise ModelError(
+        f"The task model's vocabulary ({len(mine):,} tokens) is not that of the English model ({len(theirs):,} tokens)"
+        f": {len(differing):,} tokens differ, '{differing[0]}' for one. Only a model with the same vocabulary can be "
+        "swapped."
+    )
+
+
+def _rows(model: PreTrainedModel, target: LanguageModel) -> dict[str, Tensor]:
+    """The target's rows for every vocabulary-sized part that the task model has."""
+    theirs = vocabulary_parameters(target.model)
+    rows = {}
+    for name, parameter in vocabulary_parameters(model).items():
+        if name not in theirs:
+            raise ModelError(
+                f"{type(model).__name__} has output embeddings over the vocabulary ({name}), which the new language's "
+                "model has none for."
+            )
+        rows[name] = theirs[name].detach().to(parameter.dtype)
+    return rows
+
+
+def _drift(
+    model: PreTrainedModel, target: LanguageModel, source: LanguageModel | None, table: TranslationTable | None
+) -> Tensor:
+    """What fine-tuning did to the English rows, carried over by the table: A (E_task - E_source), (V_target, width)."""
+    if source is None or table is None:
+        missing = "the English model (--source-model)" if source is None else "the translation table (--table)"
+        raise ModelError(f"To carry the drift of the embeddings over, {missing} is needed.")
+    table.check_tokenizers(source.tokenizer, target.tokenizer)
+    own, english = (vocabulary_parameters(each)["input"].detach().float() for each in (model, source.model))
+    n = table.matrix.shape[1]
+    moved = table.matrix @ (own[:n] - english[:n]).numpy()
+    rows = vocabulary_parameters(target.model)["input"]
+    result = torch.zeros(rows.shape, dtype=own.dtype)
+    result[: moved.shape[0]] = torch.from_numpy(moved)
+    return result.to(vocabulary_parameters(model)["input"].dtype)
+
+
+def _check_kept(before: PreTrainedModel, after: PreTrainedModel) -> None:
+    """SelfCheckError unless all that is not vocabulary-sized is the same to the last bit."""
+    own = {id(parameter) for parameter in vocabulary_parameters(before).values()}
+    kept: Mapping[str, Tensor] = dict(after.named_parameters(remove_duplicate=False))
+    for name, parameter in before.named_parameters(remove_duplicate=False):
+        if id(parameter) not in own and not torch.equal(parameter, kept[name]):
+            raise SelfCheckError(f"Swapping changed the parameter '{name}', which is not the vocabulary's.")
+
+
+def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, out: Path) -> None:
+    """Writes the swapped model with everything else of the task model's folder, aside and then renamed."""
+    with aside_folder(out) as aside:
+        for path in folder.iterdir():
+            if path.name.startswith(".") or any(path.match(pattern) for pattern in _REPLACED):
+                continue
+            if path.is_dir():
+                shutil.copytree(path, aside / path.name)
+            else:
+                shutil.copyfile(path, aside / path.name)
+        model.save_pretrained(aside)
+        save_tokenizer(tokenizer, aside)
