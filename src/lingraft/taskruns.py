@@ -1,42 +1,33 @@
-"""Task models on disk: one folder a seed, scores with their intervals, and run.json beside the weights.
+"""The tasks from files to files: fine-tune with several seeds, evaluate with intervals, and write down what was done.
 
-DIR/                a task model, or
-DIR/seed-0, ...     one for every seed
-DIR/run.json        how it was trained, and every score that was taken of it
+    OUT/                a task model, or with several seeds
+    OUT/seed-0, ...     one for every seed
+    OUT/run.json        how it was trained, and every score that was taken of it
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..cache import file_digest
-from ..errors import ModelError
-from ..report import environment, write_run
-from .intervals import bootstrap_interval
+from .cache import aside_folder, file_digest
+from .errors import ModelError, OutputError, RecipeError
+from .report import environment, peak_memory_mb, write_run
+from .surgery import load_model
+from .tasks import Counts, FinetuneProgress, FinetuneSettings, bootstrap_interval
+from .tasks import finetune as train_task
+from .tasks.kinds import TaskKind, task_kind
+from .tasks.swap import swap
 
-Array = np.ndarray[Any, Any]
+_log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Counts:
-    """A score as a ratio of sums over sentences, which is what can be resampled.
-
-    hits, totals: float or int, shape (sentences,); see `lingraft.tasks.bootstrap_interval`.
-    """
-
-    hits: Array
-    totals: Array
-
-    @property
-    def score(self) -> float:
-        """sum(hits) / sum(totals)."""
-        return float(self.hits.sum() / max(1, self.totals.sum()))
+OnProgress = Callable[[str, float, str], None]
 
 
 def seed_folders(folder: str | Path) -> list[str]:
@@ -46,31 +37,156 @@ def seed_folders(folder: str | Path) -> list[str]:
     return [str(entry) for entry in sorted(seeds, key=lambda entry: int(entry.name[5:]))] or [str(folder)]
 
 
-def score_seeds(
-    folder: str | Path, evaluate: Callable[[str], tuple[dict[str, Any], dict[str, Counts]]]
-) -> dict[str, Any]:
-    """Evaluates every model of a task folder.
+def task_settings(kind: TaskKind, given: Mapping[str, Any]) -> tuple[FinetuneSettings, dict[str, Any]]:
+    """The settings of a fine-tuning and the task's own options, from texts or values by name.
 
-    evaluate: from a model's folder to its result and, by name of a score in the result, the counts it is a ratio of.
-    Returns the result with each such score as the mean over seeds, ``intervals`` (95 %, over sentences and seeds) and,
-    where there are several, ``seeds`` with the score of each.
+    Names not given keep the task's defaults. RecipeError for an unknown name or a value of another type.
     """
-    results, counts = zip(*(evaluate(name) for name in seed_folders(folder)), strict=True)
+    defaults = asdict(replace(FinetuneSettings(), **kind.defaults))
+    known: dict[str, Any] = defaults | dict(kind.options)
+    values = {name: _parsed(name, value, known) for name, value in given.items()}
+    settings = replace(
+        FinetuneSettings(**defaults), **{f.name: values[f.name] for f in fields(FinetuneSettings) if f.name in values}
+    )
+    return settings, {name: values.get(name, value) for name, value in kind.options.items()}
+
+
+def _parsed(name: str, value: Any, known: Mapping[str, Any]) -> Any:
+    if name not in known:
+        raise RecipeError(f"'{name}' is no setting of this task; the settings are: {', '.join(sorted(known))}.")
+    wanted = type(known[name])
+    try:
+        if wanted is bool and isinstance(value, str):
+            return {"true": True, "false": False}[value.lower()]
+        return wanted(value)
+    except (ValueError, KeyError, TypeError):
+        names = {bool: "true or false", int: "a whole number", float: "a number"}
+        raise RecipeError(f"{name} is {names.get(wanted, 'a text')}; given: '{value}'.") from None
+
+
+def finetune(
+    task: str,
+    model: str | Path,
+    *,
+    train: str | Path,
+    dev: str | Path,
+    out: str | Path,
+    seed: int = 0,
+    seeds: int = 1,
+    oracle: str | Path | None = None,
+    oracle_dev: str | Path | None = None,
+    on_progress: OnProgress | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Fine-tunes an English encoder on English examples and writes the task model to a folder.
+
+    task: nli, parse or tag. model: any encoder's folder or hub id, a sentence encoder's too. train, dev: files of the
+    task. seeds: so many models, with seeds from ``seed`` on, each in a folder ``seed-N`` of ``out``. oracle: the new
+    language's model, with whose vocabulary every evaluation also scores the examples of oracle_dev; the best such score
+    is reported as an oracle and chooses nothing. settings: fields of `FinetuneSettings` and the task's own options.
+    Returns the content of ``out/run.json``.
+    """
+    kind = task_kind(task)
+    final = Path(out)
+    if final.exists():
+        raise OutputError(f"'{final}' is there already; give another --out or remove it first.")
+    if seeds < 1:
+        raise RecipeError(f"--seeds is at least 1; given: {seeds}.")
+    if (oracle is None) != (oracle_dev is None):
+        raise RecipeError("--oracle and --oracle-dev go together: a model of the new language and its dev examples.")
+    first, options = task_settings(kind, {**settings, "seed": seed})
+    encoder = load_model(model)
+    examples, dev_examples = kind.read(str(train)), kind.read(str(dev))
+    foreign = kind.read(str(oracle_dev)) if oracle_dev else None
+    files = [Path(name) for name in (train, dev, oracle_dev) if name]
+    run: dict[str, Any] = {
+        **environment(), "task": task, "model": str(model), "options": options, "inputs": _digests(files), "runs": [],
+    }  # fmt: skip
+    with aside_folder(final) as aside:
+        for number in range(seed, seed + seeds):
+            chosen = replace(first, seed=number)
+            task_model = kind.new(load_model(model) if number > seed else encoder, examples, chosen, options)
+            watch = {}
+            if oracle is not None:
+                watch["oracle"] = _oracle(kind, task_model, oracle, model, foreign)
+
+            def show(progress: FinetuneProgress, name: str = f"seed {number}") -> None:
+                if on_progress:
+                    dev_scores = " ".join(f"dev {key} {value:.3f}" for key, value in progress.dev.items())
+                    note = f"loss {progress.loss:.3f} {progress.examples_per_second:,.0f} examples/s {dev_scores}"
+                    on_progress(name, progress.step / progress.steps, note)
+
+            report = train_task(kind.task(task_model, examples, dev_examples), chosen, show, watch)
+            task_model.save(aside / f"seed-{number}" if seeds > 1 else aside)
+            run["runs"].append(report)
+        run["peak_memory_mb"] = peak_memory_mb()
+        write_run(aside, run)
+    return run
+
+
+def _oracle(
+    kind: TaskKind, task_model: Any, target: str | Path, source: str | Path, data: Any
+) -> Callable[[], dict[str, float]]:
+    def scores() -> dict[str, float]:
+        swapped = swap(task_model, target, source=source).model
+        result, counts = kind.evaluate(swapped, data)
+        return {name: float(result[name]) for name in counts}
+
+    return scores
+
+
+def evaluate(task: str, model: str | Path, data: str | Path, **options: Any) -> dict[str, Any]:
+    """Scores a task model, or the models of all seeds in a folder, on a file of examples.
+
+    options: what the task's reader takes, such as the ``language`` of XNLI's original files. Returns the task's result:
+    every score as the mean over seeds, with ``intervals`` (95 %, bootstrap over sentences and seeds) and, for several
+    seeds, the single scores under ``seeds``. It is added to the folder's run.json where there is one.
+    """
+    kind = task_kind(task)
+    examples = kind.read(str(data), **options)
+    result = combine([kind.evaluate(kind.load(name), examples) for name in seed_folders(model)])
+    _record(Path(model), Path(data), result)
+    return result
+
+
+def combine(evaluated: Sequence[tuple[dict[str, Any], dict[str, Counts]]]) -> dict[str, Any]:
+    """One result of those of several seeds."""
+    results, counts = zip(*evaluated, strict=True)
     combined: dict[str, Any] = dict(results[0])
-    intervals = {}
+    combined["intervals"] = {}
     for name in counts[0]:
         hits, totals = (np.stack([getattr(each[name], part) for each in counts]) for part in ("hits", "totals"))
         combined[name] = float(np.mean([result[name] for result in results]))
-        intervals[name] = list(bootstrap_interval(hits, totals))
-    combined["intervals"] = intervals
+        combined["intervals"][name] = list(bootstrap_interval(hits, totals))
     if len(results) > 1:
         combined["seeds"] = {name: [result[name] for result in results] for name in counts[0]}
     return combined
 
 
-def record(folder: str | Path, data: Sequence[Path], score: dict[str, Any]) -> None:
-    """Adds a score to the run.json of a task folder; a folder that has none is somebody else's and left as it is."""
-    path = Path(folder) / "run.json"
+def swap_folder(
+    task_model: str | Path, target: str | Path, out: str | Path, **options: Any
+) -> dict[str, Any]:
+    """Swaps every seed's model of a task folder; see `lingraft.swap`. Returns the content of ``out/run.json``."""
+    final = Path(out)
+    if final.exists():
+        raise OutputError(f"'{final}' is there already; give another --out or remove it first.")
+    names = seed_folders(task_model)
+    run: dict[str, Any] = {**environment(), "task_model": str(task_model), "target": str(target), "swaps": []}
+    with aside_folder(final) as aside:
+        for name in names:
+            place = aside if names == [str(task_model)] else aside / Path(name).name
+            run["swaps"].append(swap(name, target, place, **options).report)
+        write_run(aside, run)
+    return run
+
+
+def _digests(files: Sequence[Path]) -> dict[str, str]:
+    return {str(file): file_digest(file) for file in files if file.is_file()}
+
+
+def _record(folder: Path, data: Path, score: dict[str, Any]) -> None:
+    """Adds a score to a task folder's run.json; a folder without one is somebody else's and left as it is."""
+    path = folder / "run.json"
     if not path.is_file():
         return
     try:
@@ -78,13 +194,7 @@ def record(folder: str | Path, data: Sequence[Path], score: dict[str, Any]) -> N
         scores = run.setdefault("evaluations", [])
     except (ValueError, AttributeError):
         raise ModelError(f"'{path}' is not what lingraft wrote there; move it away to have scores recorded.") from None
-    entry = {"data": {str(file): file_digest(file) for file in data if file.is_file()}, **score}
+    entry = {"data": _digests([data]), **score}
     scores[:] = [old for old in scores if (old.get("task"), old.get("data")) != (score["task"], entry["data"])]
     scores.append(entry)
-    write_run(path.parent, run)
-
-
-def start_run(task: str, model: str, files: Sequence[Path]) -> dict[str, Any]:
-    """The beginning of a task run's run.json: versions, machine, task, English model, digests of the data."""
-    inputs = {str(file): file_digest(file) for file in files if file.is_file()}
-    return {**environment(), "task": task, "model": model, "inputs": inputs}
+    write_run(folder, run)

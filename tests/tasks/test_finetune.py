@@ -36,7 +36,7 @@ class ParityTask:
                 max_position_embeddings=16, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
             )  # fmt: skip
             self.encoder: Any = BertModel(config, add_pooling_layer=False)
-            self.model: nn.Module = Parity(self.encoder)
+            self.model: Any = Parity(self.encoder)
         random = np.random.default_rng(0)
         self.ids = [random.integers(0, 12, random.integers(2, 6)) for _ in range(n)]
         self.labels = torch.tensor([int(7 in row) for row in self.ids])
@@ -68,12 +68,12 @@ def changed(task: ParityTask, before: dict[str, torch.Tensor]) -> set[str]:
 def test_it_learns_and_reports():
     task = ParityTask()
     lines = []
-    report = finetune(task, FAST, lines.append)
-    assert report["dev"]["accuracy"] >= 0.9
+    report = finetune(task, FinetuneSettings(**{**vars(FAST), "epochs": 20}), lines.append)
+    assert report["dev"]["accuracy"] >= 0.95
     assert task.score() == report["dev"]
-    assert [entry["step"] for entry in report["history"]] == [8, 16, 24, 32]
-    assert report["chosen_step"] in (8, 16, 24, 32)
-    assert lines[-1].step == lines[-1].steps == report["steps"] == 32
+    assert [entry["step"] for entry in report["history"]] == [40, 80, 120, 160]
+    assert report["chosen_step"] in (40, 80, 120, 160)
+    assert lines[-1].step == lines[-1].steps == report["steps"] == 160
     assert not task.model.training
     assert all(p.requires_grad for p in task.model.parameters())
 
@@ -168,7 +168,7 @@ def test_what_is_watched_chooses_nothing_and_gives_the_oracle():
 
 def test_a_loss_that_is_no_number_ends_the_run():
     task = ParityTask()
-    task.loss = lambda _batch: next(task.model.parameters()).sum() * float("nan")
+    task.loss = lambda _batch: task.model.head.weight.sum() * float("nan")
     with pytest.raises(RunError, match="no number at step"):
         finetune(task, FAST)
 

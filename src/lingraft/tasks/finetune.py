@@ -238,7 +238,7 @@ def _rate(step: int, steps: int, warmup_share: float) -> float:
 
 
 def _finite(loss: Tensor, step: int) -> float:
-    value = float(loss)
+    value = float(loss.detach())
     if not math.isfinite(value):
         raise RunError(f"The loss is no number at step {step}. Lower the learning rates.")
     return value
