@@ -9,11 +9,13 @@ from .models import (
     copy_pipeline,
     from_sentence_transformer,
     from_transformers,
+    length_limit,
     load_model,
     load_tokenizer,
     resolve_model,
     save_model,
     save_tokenizer,
+    transformer_folder,
 )
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "from_sentence_transformer",
     "from_transformers",
     "graft",
+    "length_limit",
     "load_model",
     "load_tokenizer",
     "mix_rows",
@@ -33,6 +36,7 @@ __all__ = [
     "save_tokenizer",
     "self_check",
     "share_body",
+    "transformer_folder",
     "vocabulary_parameters",
     "with_masked_lm_head",
 ]
