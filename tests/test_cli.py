@@ -234,7 +234,7 @@ def test_evaluate_lm_gives_bits_per_byte(command, request, tmp_path, kind):
     status, out, err = command("evaluate", "lm", "--model", folder, "--data", text, "--json")
     assert (status, err) == (0, "")
     score = only_object(out)
-    assert score.keys() == {"task", "loss", "bits_per_byte", "n_tokens"}
+    assert score.keys() == {"task", "loss", "bits_per_byte", "n_tokens", "unknown_share"}
     n_bytes = len(text.read_bytes()) - 30
     assert score["bits_per_byte"] == pytest.approx(score["loss"] / 0.6931471805599453 * score["n_tokens"] / n_bytes)
     assert only_object(command("evaluate", "lm", "--model", folder, "--data", text, "--json")[1]) == score

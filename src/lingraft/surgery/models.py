@@ -85,7 +85,28 @@ def _weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 
 
+def transformer_folder(folder: Path) -> Path:
+    """Where in a model folder config, weights and tokenizer lie.
+
+    A sentence-transformers folder may keep them in a sub folder, which its ``modules.json`` names; the others at the
+    top. ModelError if that names a place outside the folder.
+    """
+    try:
+        first = json.loads((folder / "modules.json").read_text(encoding="utf-8"))[0]
+        relative = PurePosixPath(first["path"])
+    except (OSError, ValueError, TypeError, KeyError, IndexError):  # what is wrong with it is told elsewhere
+        return folder
+    _check_inside(folder, relative)
+    return folder / relative
+
+
+def _check_inside(folder: Path, relative: PurePosixPath) -> None:
+    if relative.is_absolute() or ".." in relative.parts:
+        raise ModelError(f"'{folder}/modules.json' names the path '{relative}' outside its folder.")
+
+
 def _check_folder(folder: Path) -> None:
+    folder = transformer_folder(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(f"'{folder}' has no config.json; a Hugging Face model folder was expected.")
     if not _weights(folder):
@@ -163,6 +184,7 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """A tokenizer from a folder or hub id; ModelError if there is none."""
     local = Path(name).is_dir()
     if local:
+        name = transformer_folder(Path(name))
         _check_tokenizer(Path(name))
     try:
         return AutoTokenizer.from_pretrained(str(name), local_files_only=local, trust_remote_code=False)
@@ -178,14 +200,15 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
     Raises ModelError when it is missing, without weights, or of a kind that cannot be transferred.
     """
     folder = resolve_model(str(name))
+    inner = transformer_folder(folder)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(inner, local_files_only=True, trust_remote_code=False)
         architectures = list(config.architectures or [])
         kind = _kind(folder, architectures)
         if kind == "sentence" and head and architectures and architectures[0].endswith("ForMaskedLM"):
             kind = "masked"
         if kind == "sentence":
-            _check_tokenizer(folder)
+            _check_tokenizer(inner)
             _check_modules(folder)
             encoder = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
             return from_sentence_transformer(encoder, folder)
@@ -194,7 +217,7 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
         bare = kind == "masked" and (first.endswith("Model") or first == "ElectraForPreTraining")
         loader: Any = AutoModelForCausalLM if kind == "causal" else AutoModel if bare else AutoModelForMaskedLM
         model, found = loader.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            inner, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
         _check_complete(folder, found["missing_keys"])
     except ModelError:
@@ -205,8 +228,8 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
     return replace(_wrap(model, load_tokenizer(folder), kind), folder=folder)
 
 
-def longest_input(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens, special ones included, that both the tokenizer and the positions of a model allow; at most 1,024."""
+def length_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens a text may have under a model, special ones included; never more than 1,024."""
     limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) or 512)
     if model.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
         limit = min(limit, model.config.max_position_embeddings - 2)  # positions start behind the padding id
@@ -214,7 +237,7 @@ def longest_input(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
 
 
 def _wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, kind: Kind) -> LanguageModel:
-    return LanguageModel(model.eval(), tokenizer, kind, (), None, longest_input(model, tokenizer))
+    return LanguageModel(model.eval(), tokenizer, kind, (), None, length_limit(model, tokenizer))
 
 
 def from_transformers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:
@@ -237,24 +260,28 @@ def from_sentence_transformer(encoder: SentenceTransformer, folder: Path | None 
 def save_model(language_model: LanguageModel, folder: Path) -> None:
     """Writes a folder that plain transformers or sentence-transformers loads; pipeline files are kept as they are."""
     folder.mkdir(parents=True, exist_ok=True)
+    inner = folder
     if language_model.kind == "sentence":
         if language_model.folder is None:
             raise ModelError("The folder of the sentence encoder is not known, so its pipeline cannot be written.")
         copy_pipeline(language_model.folder, folder)
-    language_model.model.save_pretrained(folder)
-    save_tokenizer(language_model.tokenizer, folder)
+        inner = transformer_folder(folder)
+    language_model.model.save_pretrained(inner)
+    save_tokenizer(language_model.tokenizer, inner)
 
 
 def copy_pipeline(source: Path, folder: Path) -> None:
     """Copies what a sentence-transformers folder holds besides the transformer itself."""
-    for name in _PIPELINE_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+    inner = transformer_folder(source)
+    for place in {source, inner}:
+        (folder / place.relative_to(source)).mkdir(parents=True, exist_ok=True)
+        for name in _PIPELINE_FILES:
+            if (place / name).is_file():
+                shutil.copyfile(place / name, folder / place.relative_to(source) / name)
     for module in json.loads((source / "modules.json").read_text(encoding="utf-8")):
         relative = PurePosixPath(module["path"])
-        if relative.is_absolute() or ".." in relative.parts:
-            raise ModelError(f"'{source}/modules.json' names the path '{relative}' outside its folder.")
-        if relative.parts and (source / relative).is_dir():
+        _check_inside(source, relative)
+        if relative.parts and source / relative != inner and (source / relative).is_dir():
             shutil.copytree(source / relative, folder / relative, dirs_exist_ok=True)
 
 

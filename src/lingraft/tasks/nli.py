@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import CorpusError, ModelError
-from ..surgery import LanguageModel, load_tokenizer, longest_input, resolve_model, save_tokenizer
+from ..surgery import LanguageModel, length_limit, save_tokenizer
 from ..training.data import pad
-from .heads import with_task_head
+from .heads import load_task_model, with_task_head
 from .nli_data import LABELS, NliData
 
 Array = np.ndarray[Any, Any]
@@ -161,8 +161,6 @@ def label_columns(names: Mapping[int, str], what: str) -> tuple[int, ...]:
 
 def new_nli_model(language_model: LanguageModel, max_length: int = 128, seed: int = 0) -> NliModel:
     """A fresh classifier on an encoder: a `LanguageModel`, a sentence encoder's included."""
-    from transformers import AutoModelForSequenceClassification
-
     model = with_task_head(
         language_model, AutoModelForSequenceClassification, seed=seed,
         id2label=dict(enumerate(LABELS)), label2id={label: k for k, label in enumerate(LABELS)},
@@ -208,20 +206,6 @@ def evaluate_nli(nli: NliModel, data: NliData) -> tuple[dict[str, float | int | 
 
 def load_nli(name: str | Path, max_length: int = 128) -> NliModel:
     """Reads a sequence classifier; ModelError if it is none or its labels are not those of inference."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    folder = resolve_model(str(name))
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    kind = (config.architectures or ["model of unnamed architecture"])[0]
-    if not kind.endswith("ForSequenceClassification"):
-        raise ModelError(
-            f"'{folder}' is a {kind}; a sequence classifier was expected, as lingraft finetune nli makes it."
-        )
-    columns = label_columns(config.id2label, f"'{folder}'")
-    model, found = AutoModelForSequenceClassification.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-    )
-    if found["missing_keys"]:
-        raise ModelError(f"'{folder}' lacks the weights '{sorted(found['missing_keys'])[0]}'.")
-    tokenizer = load_tokenizer(folder)
-    return NliModel(model.eval(), tokenizer, columns, min(max_length, longest_input(model, tokenizer)))
+    model, tokenizer = load_task_model(name, AutoModelForSequenceClassification)
+    columns = label_columns(model.config.id2label or {}, f"'{name}'")
+    return NliModel(model, tokenizer, columns, min(max_length, length_limit(model, tokenizer)))

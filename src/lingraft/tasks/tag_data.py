@@ -1,0 +1,180 @@
+"""Tagged sentences: parts of speech out of CoNLL-U, named entities out of CoNLL-2003 and BIO files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..corpus import read_lines
+from ..errors import CorpusError, RecipeError
+
+TagKind = Literal["pos", "ner"]
+
+#: entity tags of every scheme: IOB1, IOB2, BIOES (also written with M and W or with L and U); a type may be missing
+_ENTITY_TAG = re.compile(r"O|[BIESLUMW](-.*)?")
+
+#: the entity tags that begin an entity whatever stands before them, and those that end it
+_BEGINNING, _ENDING = frozenset("BSUW"), frozenset("ESLUW")
+
+_WORD_ID = re.compile(r"[1-9][0-9]*")
+_OTHER_ID = re.compile(r"[1-9][0-9]*-[1-9][0-9]*|[0-9]+\.[1-9][0-9]*")
+
+
+@dataclass(frozen=True)
+class TaggedSentences:
+    """Words and their tags, sentence by sentence, as many of one as of the other.
+
+    kind: ``pos`` for parts of speech, ``ner`` for named entities; the tags of entities are IOB2 (``B-PER``, ``I-PER``,
+    ``O``), whatever scheme the file has. source: where they were read from.
+    """
+
+    words: list[list[str]]
+    tags: list[list[str]]
+    kind: TagKind
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def n_words(self) -> int:
+        """Words of all sentences."""
+        return sum(map(len, self.words))
+
+
+def read_tags(path: Path, kind: TagKind | Literal["auto"] = "auto") -> TaggedSentences:
+    """Reads tagged sentences, plain or compressed.
+
+    kind: ``auto`` takes a file for CoNLL-U if its first word has ten columns separated by tabs, the first of them an
+    id, and else for entities. Raises CorpusError with file and line.
+    """
+    if kind == "auto":
+        kind = "pos" if _is_conllu(path) else "ner"
+    if kind not in ("pos", "ner"):
+        raise RecipeError(f"There is no kind of tags '{kind}'; auto, pos or ner was expected.")
+    return read_conllu_tags(path) if kind == "pos" else read_entity_tags(path)
+
+
+def _is_conllu(path: Path) -> bool:
+    for line in read_lines(path):
+        if line.strip() and not line.startswith("#"):
+            columns = line.split("\t")
+            return len(columns) == 10 and bool(_WORD_ID.fullmatch(columns[0]) or _OTHER_ID.fullmatch(columns[0]))
+    return False
+
+
+def read_conllu_tags(path: Path) -> TaggedSentences:
+    """FORM and UPOS of the words of a CoNLL-U file, which are the lines with an integer as id.
+
+    Multiword tokens and empty nodes are passed over. Raises CorpusError for a line that has not ten columns or no
+    possible id, for a word without form or UPOS, and for a file without a word.
+    """
+    words: list[list[str]] = []
+    tags: list[list[str]] = []
+    for block in _blocks(path):
+        rows = [(number, line.split("\t")) for number, line in block if not line.startswith("#")]
+        for number, columns in rows:
+            if len(columns) != 10:
+                raise CorpusError(
+                    f"'{path}': line {number} has {len(columns)} column{'s' if len(columns) > 1 else ''}; "
+                    "CoNLL-U has ten, separated by tabs."
+                )
+            if not (_WORD_ID.fullmatch(columns[0]) or _OTHER_ID.fullmatch(columns[0])):
+                raise CorpusError(f"'{path}': line {number} has the id '{columns[0]}'; 3, 3-4 or 3.1 was expected.")
+        rows = [(number, columns) for number, columns in rows if _WORD_ID.fullmatch(columns[0])]
+        for number, columns in rows:
+            for what, value in (("form", columns[1]), ("UPOS", columns[3])):
+                if not value.strip() or (what == "UPOS" and value == "_"):
+                    raise CorpusError(f"'{path}': line {number} has a word without {what}.")
+        if rows:
+            words.append([columns[1] for _, columns in rows])
+            tags.append([columns[3] for _, columns in rows])
+    return _checked(words, tags, "pos", path)
+
+
+def read_entity_tags(path: Path) -> TaggedSentences:
+    """Words and entity tags, the first and the last column of a CoNLL-2003 or BIO file.
+
+    Columns are separated by tabs where a line has one, so that a word may hold spaces, and else by spaces. Blank lines
+    stand between sentences; lines that begin with ``-DOCSTART-`` are passed over, and so are those that begin with
+    ``#`` and do not end with a tag. Raises CorpusError for a line with a single column, for a last column that is no
+    tag, and for a file without a word.
+    """
+    words: list[list[str]] = []
+    tags: list[list[str]] = []
+    for block in _blocks(path):
+        sentence: list[tuple[str, str]] = []
+        for number, line in block:
+            columns = line.split("\t") if "\t" in line else line.strip(" ").split(" ")
+            word, tag = columns[0].strip(" "), columns[-1].strip(" ")
+            if line.startswith("#") and not (len(columns) > 1 and _ENTITY_TAG.fullmatch(tag)):
+                continue
+            if len(columns) < 2 or not word:
+                raise CorpusError(
+                    f"'{path}': line {number} has no word and tag; the word in the first column and its entity tag in "
+                    "the last were expected, separated by a tab or spaces."
+                )
+            if not _ENTITY_TAG.fullmatch(tag):
+                raise CorpusError(
+                    f"'{path}': line {number} ends with '{tag[:40]}', which is no entity tag; O, B-TYPE, I-TYPE, "
+                    "E-TYPE or S-TYPE was expected."
+                )
+            sentence.append((word, tag))
+        if sentence:
+            words.append([word for word, _ in sentence])
+            tags.append(as_iob2([tag for _, tag in sentence]))
+    return _checked(words, tags, "ner", path)
+
+
+def _blocks(path: Path) -> Iterator[list[tuple[int, str]]]:
+    """Numbered lines between blank lines and starts of documents."""
+    block: list[tuple[int, str]] = []
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip() and not line.startswith("-DOCSTART-"):
+            block.append((number, line))
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _checked(words: list[list[str]], tags: list[list[str]], kind: TagKind, path: Path) -> TaggedSentences:
+    if not words:
+        raise CorpusError(f"'{path}' has no tagged word.")
+    return TaggedSentences(words, tags, kind, str(path))
+
+
+def entities(tags: Sequence[str]) -> list[tuple[int, int, str]]:
+    """The entities of a tagged sentence as (first word, word behind the last, type), in their order.
+
+    Any scheme and any mixture, by the rules of the CoNLL-2000 evaluation (``conlleval``), which seqeval follows in its
+    default mode: an entity begins at B or S, and at any other tag of another type or behind none; it ends before
+    ``O``, before another begins, and behind E or S (in other notations L and U or W).
+    """
+    found: list[tuple[int, int, str]] = []
+    start, kind, closed = 0, "", True  # of the entity that is open, if one is
+    for place, tag in enumerate([*tags, "O"]):
+        prefix, _, named = tag.partition("-")
+        begins = prefix != "O" and (closed or prefix in _BEGINNING or named != kind)
+        if not closed and (begins or prefix == "O"):
+            found.append((start, place, kind))
+            closed = True
+        if begins:
+            start, kind, closed = place, named, False
+        if prefix in _ENDING and not closed:
+            found.append((start, place + 1, kind))
+            closed = True
+    return found
+
+
+def as_iob2(tags: Sequence[str]) -> list[str]:
+    """The same entities in IOB2: B at the first word of each, I at its others, O elsewhere."""
+    result = ["O"] * len(tags)
+    for start, end, kind in entities(tags):
+        ending = f"-{kind}" if kind else ""
+        result[start:end] = ["B" + ending, *["I" + ending] * (end - start - 1)]
+    return result
