@@ -1,8 +1,8 @@
 """The tasks from files to files: fine-tune with several seeds, evaluate with intervals, and write down what was done.
 
-    OUT/                a task model, or with several seeds
-    OUT/seed-0, ...     one for every seed
-    OUT/run.json        how it was trained, and every score that was taken of it
+OUT/                a task model, or with several seeds
+OUT/seed-0, ...     one for every seed
+OUT/run.json        how it was trained, and every score that was taken of it
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from .cache import aside_folder, file_digest
 from .errors import ModelError, OutputError, RecipeError
 from .report import environment, peak_memory_mb, write_run
 from .surgery import load_model
-from .tasks import Counts, FinetuneProgress, FinetuneSettings, bootstrap_interval
-from .tasks import finetune as train_task
+from .tasks.intervals import Counts, bootstrap_interval
 from .tasks.kinds import TaskKind, task_kind
+from .tasks.loop import FinetuneProgress, train_task
+from .tasks.settings import FinetuneSettings
 from .tasks.swap import swap
 
 _log = logging.getLogger(__name__)
@@ -163,9 +164,7 @@ def combine(evaluated: Sequence[tuple[dict[str, Any], dict[str, Counts]]]) -> di
     return combined
 
 
-def swap_folder(
-    task_model: str | Path, target: str | Path, out: str | Path, **options: Any
-) -> dict[str, Any]:
+def swap_folder(task_model: str | Path, target: str | Path, out: str | Path, **options: Any) -> dict[str, Any]:
     """Swaps every seed's model of a task folder; see `lingraft.swap`. Returns the content of ``out/run.json``."""
     final = Path(out)
     if final.exists():

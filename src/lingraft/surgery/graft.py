@@ -98,7 +98,8 @@ def with_rows(
         embeddings.padding_idx = special_ids(new).get("pad")
     for config in (model.config, getattr(model, "generation_config", None)):
         _renumber(config, old, new)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def check_positions(model: PreTrainedModel, source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> None:

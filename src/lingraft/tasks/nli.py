@@ -16,6 +16,7 @@ from ..errors import CorpusError, ModelError
 from ..surgery import LanguageModel, length_limit, save_tokenizer
 from ..training.data import pad
 from .heads import load_task_model, with_task_head
+from .intervals import Counts
 from .nli_data import LABELS, NliData
 
 Array = np.ndarray[Any, Any]
@@ -148,7 +149,7 @@ def token_batches(lengths: Array, batch_tokens: int) -> Iterator[Array]:
         start = stop
 
 
-def label_columns(names: Mapping[int, str], what: str) -> tuple[int, ...]:
+def label_columns(names: Mapping[Any, str], what: str) -> tuple[int, ...]:
     """For each of `LABELS` the output with that name, in whatever case; ModelError if the names are others."""
     found = {str(name).strip().lower(): int(column) for column, name in names.items()}
     if not set(LABELS) <= set(found) or len(names) != len(LABELS):
@@ -169,7 +170,7 @@ def new_nli_model(language_model: LanguageModel, max_length: int = 128, seed: in
 
 
 class NliTask:
-    """Fine-tuning on English pairs, for `lingraft.tasks.finetune`."""
+    """Fine-tuning on English pairs, for `lingraft.tasks.loop`."""
 
     def __init__(self, nli: NliModel, train: NliData, dev: NliData) -> None:
         self._nli = nli
@@ -198,10 +199,11 @@ def _labels(data: NliData) -> Array:
     return data.labels
 
 
-def evaluate_nli(nli: NliModel, data: NliData) -> tuple[dict[str, float | int | str], Array]:
-    """Accuracy, and for every pair whether it was right, bool (pairs,)."""
+def evaluate_nli(nli: NliModel, data: NliData) -> tuple[dict[str, Any], dict[str, Counts]]:
+    """Accuracy, and for every pair whether it was right."""
     right = nli.predict(data.premises, data.hypotheses) == _labels(data)
-    return {"task": "nli", "accuracy": float(right.mean()), "n": int(right.size)}, right
+    counts = Counts(right, np.ones(right.size, np.int64))
+    return {"task": "nli", "accuracy": counts.score, "n": int(right.size)}, {"accuracy": counts}
 
 
 def load_nli(name: str | Path, max_length: int = 128) -> NliModel:

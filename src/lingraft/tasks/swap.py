@@ -120,7 +120,8 @@ def _load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     model_class = getattr(transformers, name, None)
     if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
         raise ModelError(f"'{folder}' is a model of class {name}, which transformers does not have.")
-    model, found = model_class.from_pretrained(
+    loader: Any = model_class
+    model, found = loader.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype="auto", output_loading_info=True
     )
     lost = sorted(key for key in found["missing_keys"] if "pooler" not in key)

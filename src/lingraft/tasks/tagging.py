@@ -86,6 +86,10 @@ class TaggingModel:
             tags[sentence] += piece_tags
         return tags
 
+    def with_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TaggingModel:
+        """The same around another transformer."""
+        return TaggingModel(model, tokenizer, self.max_length)
+
     def save(self, folder: Path) -> None:
         """Writes a folder that `load_tagger` and plain transformers load."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from lingraft.errors import RecipeError, RunError
-from lingraft.tasks.finetune import encoder_layers, finetune
+from lingraft.tasks.loop import encoder_layers, train_task
 from lingraft.tasks.settings import FinetuneSettings
 
 FAST = FinetuneSettings(epochs=4, batch_size=8, learning_rate=1e-3, head_learning_rate=1e-2, precision="float32")
@@ -68,7 +68,7 @@ def changed(task: ParityTask, before: dict[str, torch.Tensor]) -> set[str]:
 def test_it_learns_and_reports():
     task = ParityTask()
     lines = []
-    report = finetune(task, FinetuneSettings(**{**vars(FAST), "epochs": 20}), lines.append)
+    report = train_task(task, FinetuneSettings(**{**vars(FAST), "epochs": 20}), lines.append)
     assert report["dev"]["accuracy"] >= 0.95
     assert task.score() == report["dev"]
     assert [entry["step"] for entry in report["history"]] == [40, 80, 120, 160]
@@ -82,11 +82,11 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_random_state
     first, second, other = ParityTask(), ParityTask(), ParityTask()
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
-    finetune(first, FAST)
+    train_task(first, FAST)
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.rand(3)
-    finetune(second, FAST)
-    finetune(other, FinetuneSettings(**{**vars(FAST), "seed": 1}))
+    train_task(second, FAST)
+    train_task(other, FinetuneSettings(**{**vars(FAST), "seed": 1}))
     assert not changed(second, parameters(first))
     assert changed(other, parameters(first))
 
@@ -95,20 +95,20 @@ def test_word_embeddings_stay_as_they_are_unless_asked_for():
     name = "encoder.embeddings.word_embeddings.weight"
     task = ParityTask()
     before = parameters(task)
-    finetune(task, FAST)
+    train_task(task, FAST)
     assert changed(task, before) == set(before) - {name}
     task = ParityTask()
-    finetune(task, FinetuneSettings(**{**vars(FAST), "train_embeddings": True}))
+    train_task(task, FinetuneSettings(**{**vars(FAST), "train_embeddings": True}))
     assert name in changed(task, before)
 
 
 def test_frozen_layers_stay_as_they_are_with_all_that_lies_below_them():
     task = ParityTask()
     before = parameters(task)
-    finetune(task, FinetuneSettings(**{**vars(FAST), "frozen_layers": 2}))
+    train_task(task, FinetuneSettings(**{**vars(FAST), "frozen_layers": 2}))
     assert {name.split(".")[3] if "layer." in name else "head" for name in changed(task, before)} == {"2", "head"}
     with pytest.raises(RecipeError, match="the encoder has 3 layers"):
-        finetune(ParityTask(), FinetuneSettings(**{**vars(FAST), "frozen_layers": 4}))
+        train_task(ParityTask(), FinetuneSettings(**{**vars(FAST), "frozen_layers": 4}))
 
 
 def test_layers_are_found_in_order():
@@ -130,14 +130,14 @@ class Falling(ParityTask):
 
 def test_the_first_of_the_best_states_is_kept():
     task = Falling()
-    report = finetune(task, FAST)
+    report = train_task(task, FAST)
     assert report["chosen_step"] == 16
     assert not changed(task, task.states[1])
 
 
 def test_averaging_takes_the_mean_of_the_last_states():
     task = Falling()
-    report = finetune(task, FinetuneSettings(**{**vars(FAST), "average": 3}))
+    report = train_task(task, FinetuneSettings(**{**vars(FAST), "average": 3}))
     mean = {name: torch.stack([state[name] for state in task.states[1:4]]).mean(0) for name in task.states[0]}
     for name, parameter in task.model.named_parameters():
         torch.testing.assert_close(parameter, mean[name])
@@ -147,8 +147,8 @@ def test_averaging_takes_the_mean_of_the_last_states():
 def test_noise_disturbs_training_only():
     quiet, noisy = ParityTask(dropout=0), ParityTask(dropout=0)
     settings = FinetuneSettings(**{**vars(FAST), "embedding_noise": 0.5})
-    finetune(quiet, FAST)
-    finetune(noisy, settings)
+    train_task(quiet, FAST)
+    train_task(noisy, settings)
     assert changed(noisy, parameters(quiet))
     ids = torch.tensor([[1, 2, 3]])
     assert torch.equal(noisy.model(ids), noisy.model(ids))
@@ -159,8 +159,8 @@ def test_noise_disturbs_training_only():
 def test_what_is_watched_chooses_nothing_and_gives_the_oracle():
     values = iter([0.3, 0.4, 0.9, 0.1])
     plain, watched = Falling(), Falling()
-    finetune(plain, FAST)
-    report = finetune(watched, FAST, watch={"fr": lambda: {"accuracy": next(values)}})
+    train_task(plain, FAST)
+    report = train_task(watched, FAST, watch={"fr": lambda: {"accuracy": next(values)}})
     assert not changed(watched, parameters(plain))
     assert report["oracle"] == {"fr": {"chosen_step": 24, "accuracy": 0.9}}
     assert [entry["fr"]["accuracy"] for entry in report["history"]] == [0.3, 0.4, 0.9, 0.1]
@@ -170,7 +170,7 @@ def test_a_loss_that_is_no_number_ends_the_run():
     task = ParityTask()
     task.loss = lambda _batch: task.model.head.weight.sum() * float("nan")
     with pytest.raises(RunError, match="no number at step"):
-        finetune(task, FAST)
+        train_task(task, FAST)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +192,6 @@ def test_impossible_settings_are_refused(given, message):
 
 def test_an_epoch_may_be_a_fraction():
     task = ParityTask()
-    report = finetune(task, FinetuneSettings(**{**vars(FAST), "epochs": 0.5, "evaluations": 1}))
+    report = train_task(task, FinetuneSettings(**{**vars(FAST), "epochs": 0.5, "evaluations": 1}))
     assert report["steps"] == 4
     assert report["history"][0]["step"] == 4

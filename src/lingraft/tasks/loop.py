@@ -25,22 +25,29 @@ State = dict[str, Tensor]
 
 
 class Task(Protocol):
-    """What the loop needs of a task.
+    """What the loop needs of a task."""
 
-    model: all that trains. encoder: the transformer inside it, without a head. lengths: tokens of every training
-    example, int64 (examples,). The first entry of ``score`` is what is maximised.
-    """
+    @property
+    def model(self) -> nn.Module:
+        """All that trains."""
+        ...
 
-    model: nn.Module
-    encoder: PreTrainedModel
-    lengths: Array
+    @property
+    def encoder(self) -> PreTrainedModel:
+        """The transformer inside the model, without a head."""
+        ...
+
+    @property
+    def lengths(self) -> Array:
+        """Tokens of every training example, int64 (examples,)."""
+        ...
 
     def loss(self, batch: Array) -> Tensor:
         """Mean loss of the training examples with these numbers, int64 (batch,)."""
         ...
 
     def score(self) -> Scores:
-        """Scores on the English dev set."""
+        """Scores on the English dev set; the first is what is maximised."""
         ...
 
 
@@ -154,7 +161,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         model.train()
 
 
-def finetune(
+def train_task(
     task: Task,
     settings: FinetuneSettings,
     on_progress: Callable[[FinetuneProgress], None] | None = None,
@@ -192,7 +199,7 @@ def finetune(
             optimizer.zero_grad(set_to_none=True)
             with autocast(precision, device):
                 loss = task.loss(batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
             optimizer.step()
             seen += batch.size

@@ -1,0 +1,74 @@
+"""What is special about each task, in one table: how examples are read, models made, trained, loaded and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import RecipeError
+from ..surgery import LanguageModel
+from .intervals import Counts
+from .loop import Task
+from .nli import NliModel, NliTask, evaluate_nli, load_nli, new_nli_model
+from .nli_data import read_nli
+from .settings import FinetuneSettings
+from .tag_data import TaggedSentences, read_tags
+from .tagging import TaggingModel, TaggingTask, load_tagger, new_tagger, tagging_counts
+
+Evaluated = tuple[dict[str, Any], dict[str, Counts]]
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """A task.
+
+    read: the examples of a file. new: a fresh model on an encoder, for these training examples, with these settings and
+    the task's own options. task: what the training loop trains, of model, training and dev examples. load: a model from
+    its folder. evaluate: a model's result on examples and, for each of its scores, the counts it is a ratio of.
+    defaults: settings that differ from those of `FinetuneSettings`. options: the task's own, with their defaults.
+    """
+
+    read: Callable[..., Any]
+    new: Callable[[LanguageModel, Any, FinetuneSettings, Mapping[str, Any]], Any]
+    task: Callable[[Any, Any, Any], Task]
+    load: Callable[[str], Any]
+    evaluate: Callable[[Any, Any], Evaluated]
+    defaults: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+def _new_nli(
+    encoder: LanguageModel, _examples: Any, settings: FinetuneSettings, _options: Mapping[str, Any]
+) -> NliModel:
+    return new_nli_model(encoder, settings.max_length, settings.seed)
+
+
+def _new_tagger(
+    encoder: LanguageModel, examples: TaggedSentences, settings: FinetuneSettings, _options: Mapping[str, Any]
+) -> TaggingModel:
+    return new_tagger(encoder, examples, settings.seed)
+
+
+def _evaluate_tagging(tagger: TaggingModel, examples: TaggedSentences) -> Evaluated:
+    right, predicted, true = tagging_counts(tagger.predict(examples.words), examples).T
+    counts = Counts(2 * right, predicted + true)
+    name = "accuracy" if examples.kind == "pos" else "f1"
+    return {"task": "tag", name: counts.score, "n": examples.n_words}, {name: counts}
+
+
+KINDS: dict[str, TaskKind] = {
+    "nli": TaskKind(read_nli, _new_nli, NliTask, load_nli, evaluate_nli, {}, {}),
+    "tag": TaskKind(
+        lambda name: read_tags(Path(name)), _new_tagger, TaggingTask, load_tagger, _evaluate_tagging,
+        {"epochs": 3.0}, {},
+    ),
+}  # fmt: skip
+
+
+def task_kind(name: str) -> TaskKind:
+    """A task by its name; RecipeError for another."""
+    if name not in KINDS:
+        raise RecipeError(f"The tasks that can be trained are {', '.join(KINDS)}; given: '{name}'.")
+    return KINDS[name]
