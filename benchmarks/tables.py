@@ -28,21 +28,20 @@ from scipy import sparse
 
 from lingraft.corpus import Counts, TokenSequences, clean_pairs, read_bitext, read_lines
 from lingraft.evidence import build_table, encode
-from lingraft.evidence.alignment import LinkPosteriors, Training
+from lingraft.evidence.alignment import LinkPosteriors, Links, Training
 from lingraft.evidence.alignment.settings import FOR_TABLES
-from lingraft.evidence.alignment.symmetrize import symmetrize
+from lingraft.evidence.alignment.symmetrize import joined, symmetrize
 from lingraft.surgery import LanguageModel, graft, load_model, load_tokenizer
 from lingraft.tasks import evaluate_retrieval
 
 LANGUAGES = ("fr", "ru", "vi", "hi", "ar", "zh")
 
 
-def hard_counts(links: Any, english: TokenSequences, foreign: TokenSequences, shape: tuple[int, int]) -> Any:
-    """Numbers of links between types; links: offsets per pair and two arrays of positions."""
-    offsets, i, j = links
-    pair = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
-    rows = foreign.ids[foreign.offsets[pair] + j]
-    columns = english.ids[english.offsets[pair] + i]
+def hard_counts(links: Links, english: TokenSequences, foreign: TokenSequences, shape: tuple[int, int]) -> Any:
+    """Numbers of links between types."""
+    pair = np.repeat(np.arange(len(links)), np.diff(links.pair_offsets))
+    rows = foreign.ids[foreign.offsets[pair] + links.foreign]
+    columns = english.ids[english.offsets[pair] + links.english]
     return sparse.csr_matrix((np.ones(rows.size, np.float32), (rows, columns)), shape=shape)
 
 
@@ -77,7 +76,7 @@ def eflomal_counts(
         np.array(backward, np.float32),
     )  # fmt: skip
     links = symmetrize(posteriors, english.offsets, foreign.offsets, "grow-diag-final-and")
-    return hard_counts((links.pair_offsets, links.english, links.foreign), english, foreign, shape)
+    return hard_counts(links, english, foreign, shape)
 
 
 def all_counts(
@@ -94,7 +93,7 @@ def all_counts(
     with Training(english, foreign, shape[1], shape[0], FOR_TABLES) as training:
         indptr, columns, values = training.expected_links()
         soft = sparse.csr_matrix((values, columns, indptr), shape=shape)
-        hard: dict[str, list[Any]] = {"posterior": [], "gdfa": []}
+        hard: dict[str, list[Links]] = {"posterior": [], "gdfa": []}
         for kind in ("product", "geometric"):
             counts[kind] = sparse.csr_matrix(shape, dtype=np.float32)
         for block, posteriors in training.posteriors():
@@ -107,9 +106,7 @@ def all_counts(
             for kind, method in (("posterior", "posterior"), ("gdfa", "grow-diag-final-and")):
                 hard[kind].append(symmetrize(posteriors, block.english_offsets, block.foreign_offsets, method))
     for kind, blocks in hard.items():
-        sizes = np.concatenate([np.diff(block.pair_offsets) for block in blocks])
-        joined = [np.concatenate([getattr(block, side) for block in blocks]) for side in ("english", "foreign")]
-        counts[kind] = hard_counts((np.concatenate([[0], np.cumsum(sizes)]), *joined), english, foreign, shape)
+        counts[kind] = hard_counts(joined(blocks), english, foreign, shape)
     for variant in wanted:
         if variant == "soft":
             counts[variant] = soft

@@ -17,7 +17,7 @@ from .lexicon import Lexicon, lexicon_from_counts, prior_counts, read_lexicon
 from .model import AlignmentModel
 from .settings import AlignerSettings
 from .symmetrize import METHODS as SYMMETRIZATIONS
-from .symmetrize import Links, project, symmetrize
+from .symmetrize import Links, joined, project, symmetrize
 from .text import EncodedBitext, encode_pairs, read_tokenised
 
 #: product of posteriors from which on a link is taken; chosen on one language pair (docs/results.md)
@@ -176,20 +176,7 @@ def align(
         else:
             (links,) = zip(*aligner.links(symmetrize), strict=True)
             (likely,) = zip(*aligner.links("posterior", SOFT_THRESHOLD), strict=True)
-        return Alignment(
-            _joined(links), _joined(likely), aligner.model(), aligner.too_long, aligner.log_likelihood
-        )  # fmt: skip
-
-
-def _joined(blocks: Sequence[Links]) -> Links:
-    ends = np.cumsum([0, *(block.pair_offsets[-1] for block in blocks)])
-    offsets = [block.pair_offsets[1:] + end for block, end in zip(blocks, ends[:-1], strict=True)]
-    return Links(
-        np.concatenate([np.zeros(1, np.int64), *offsets]),
-        np.concatenate([block.english for block in blocks]),
-        np.concatenate([block.foreign for block in blocks]),
-        np.concatenate([block.posterior for block in blocks]),
-    )
+        return Alignment(joined(links), joined(likely), aligner.model(), aligner.too_long, aligner.log_likelihood)
 
 
 def _lowered(lexicon: Lexicon) -> Lexicon:

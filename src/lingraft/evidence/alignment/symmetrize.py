@@ -18,7 +18,7 @@ least as probable. They differ in how the two sets are put together (Och & Ney 2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -178,6 +178,17 @@ def project(
     return _in_chunks(work, links.pair_offsets + foreign_offsets + english_offsets, workers)
 
 
+def joined(parts: Iterable[Links]) -> Links:
+    """Links of one group of sentence pairs after those of another."""
+    parts = list(parts)
+    return Links(
+        _cumulated(np.concatenate([np.empty(0, np.int64), *(np.diff(part.pair_offsets) for part in parts)])),
+        np.concatenate([np.empty(0, np.uint16), *(part.english for part in parts)]),
+        np.concatenate([np.empty(0, np.uint16), *(part.foreign for part in parts)]),
+        np.concatenate([np.empty(0, np.float32), *(part.posterior for part in parts)]),
+    )
+
+
 def _check_lengths(english_offsets: Array, foreign_offsets: Array) -> None:
     """Raises unless both sides have equally many sentences, none of which is longer than a uint16 can count."""
     if english_offsets.size != foreign_offsets.size:
@@ -222,13 +233,7 @@ def _in_chunks(work: Callable[[int, int], Links], cost: Array, workers: Workers 
         with Workers() as own:
             return _in_chunks(work, cost, own)
     bounds = np.unique(np.append(np.searchsorted(cost, np.arange(0, cost[-1], _CHUNK)), [0, cost.size - 1]))
-    parts = workers.map(lambda chunk: work(int(bounds[chunk]), int(bounds[chunk + 1])), bounds.size - 1)
-    return Links(
-        _cumulated(np.concatenate([np.empty(0, np.int64), *(np.diff(part.pair_offsets) for part in parts)])),
-        np.concatenate([np.empty(0, np.uint16), *(part.english for part in parts)]),
-        np.concatenate([np.empty(0, np.uint16), *(part.foreign for part in parts)]),
-        np.concatenate([np.empty(0, np.float32), *(part.posterior for part in parts)]),
-    )
+    return joined(workers.map(lambda chunk: work(int(bounds[chunk]), int(bounds[chunk + 1])), bounds.size - 1))
 
 
 def _combine(
