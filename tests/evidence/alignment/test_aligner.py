@@ -583,7 +583,7 @@ def test_links_come_block_by_block(new, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     whole = align(new.pairs).links
     with BitextAligner(encode_pairs(new.pairs), AlignerSettings(block_tokens=150)) as aligner:
-        blocks = list(aligner.links("posterior", 0.2, 0.9, 0.0))
+        blocks = list(aligner.links(("posterior", 0.2), ("posterior", 0.9), ("posterior", 0.0)))
         assert list(tmp_path.iterdir())
     assert list(tmp_path.iterdir()) == []
     assert len(blocks) > 2
@@ -600,9 +600,13 @@ def test_blocks_of_characters_are_projected_each_on_its_own(bitext):
     assert list(found.links) == list(whole.links)
 
 
-def test_progress_goes_from_nothing_to_all(new):
+@pytest.mark.parametrize("symmetrization", ["posterior", "union"])
+def test_progress_goes_from_nothing_to_all(new, symmetrization):
     told: list[tuple[float, str]] = []
-    align(new.pairs[:4], settings=TINY_BLOCKS, on_progress=lambda done, note: told.append((done, note)))
+    align(
+        new.pairs[:4], symmetrize=symmetrization, settings=TINY_BLOCKS,
+        on_progress=lambda done, note: told.append((done, note)),
+    )  # fmt: skip
     shares = [done for done, _ in told]
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.2

@@ -77,14 +77,17 @@ class BitextAligner:
         """Per iteration, in nats a token: foreign given English, English given foreign."""
         return self._training.log_likelihood
 
-    def links(self, symmetrization: str = "posterior", *thresholds: float) -> Iterator[tuple[Links, ...]]:
-        """Links between tokens, block after block in the order of the text; one set for each threshold."""
+    def links(self, *ways: tuple[str, float]) -> Iterator[tuple[Links, ...]]:
+        """Links between tokens, block after block in the order of the text; one set for each way to symmetrize.
+
+        ways: (method, threshold) as `symmetrize` takes them; by default that of posteriors of at least `THRESHOLD`.
+        """
         english_words, foreign_words = self._bitext.english_word_of_unit, self._bitext.foreign_word_of_unit
         workers = self._training.workers
         e_done, f_done = 0, 0
         for pairs, posteriors in self._training.posteriors():
             offsets = pairs.english_offsets, pairs.foreign_offsets
-            found = (symmetrize(posteriors, *offsets, symmetrization, t, workers) for t in thresholds or (THRESHOLD,))
+            found = (symmetrize(posteriors, *offsets, *way, workers) for way in ways or (("posterior", THRESHOLD),))
             if english_words is not None and foreign_words is not None:
                 english = english_words[e_done : e_done + pairs.english.size]
                 foreign = foreign_words[f_done : f_done + pairs.foreign.size]
@@ -171,11 +174,7 @@ def align(
         bitext, settings, model=model, lexicon=lexicon, lowercase=lowercase, characters=characters, threads=threads,
         on_progress=on_progress,
     ) as aligner:  # fmt: skip
-        if symmetrize == "posterior":
-            links, likely = zip(*aligner.links("posterior", threshold, SOFT_THRESHOLD), strict=True)
-        else:
-            (links,) = zip(*aligner.links(symmetrize), strict=True)
-            (likely,) = zip(*aligner.links("posterior", SOFT_THRESHOLD), strict=True)
+        links, likely = zip(*aligner.links((symmetrize, threshold), ("posterior", SOFT_THRESHOLD)), strict=True)
         return Alignment(joined(links), joined(likely), aligner.model(), aligner.too_long, aligner.log_likelihood)
 
 

@@ -91,7 +91,7 @@ def align_file(
                 threads=threads, on_progress=on_progress,
             )
         )  # fmt: skip
-        for (block,) in aligner.links(symmetrization, threshold):
+        for (block,) in aligner.links((symmetrization, threshold)):
             links += int(block.pair_offsets[-1])
             posterior = block.posterior if soft else None
             stream.write(format_links(block.pair_offsets, block.english, block.foreign, posterior))
