@@ -24,25 +24,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hard_links import parsed, symmetrized
 from scipy import sparse
 
 from lingraft.corpus import Counts, TokenSequences, clean_pairs, read_bitext, read_lines
 from lingraft.evidence import build_table, encode
-from lingraft.evidence.alignment import LinkPosteriors, Training
+from lingraft.evidence.alignment import Links, Training
 from lingraft.evidence.alignment.settings import FOR_TABLES
-from lingraft.evidence.alignment.symmetrize import symmetrize
+from lingraft.evidence.alignment.symmetrize import joined, symmetrize
 from lingraft.surgery import LanguageModel, graft, load_model, load_tokenizer
 from lingraft.tasks import evaluate_retrieval
 
 LANGUAGES = ("fr", "ru", "vi", "hi", "ar", "zh")
 
 
-def hard_counts(links: Any, english: TokenSequences, foreign: TokenSequences, shape: tuple[int, int]) -> Any:
-    """Numbers of links between types; links: offsets per pair and two arrays of positions."""
-    offsets, i, j = links
-    pair = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
-    rows = foreign.ids[foreign.offsets[pair] + j]
-    columns = english.ids[english.offsets[pair] + i]
+def hard_counts(links: Links, english: TokenSequences, foreign: TokenSequences, shape: tuple[int, int]) -> Any:
+    """Numbers of links between types."""
+    pair = np.repeat(np.arange(len(links)), np.diff(links.pair_offsets))
+    rows = foreign.ids[foreign.offsets[pair] + links.foreign]
+    columns = english.ids[english.offsets[pair] + links.english]
     return sparse.csr_matrix((np.ones(rows.size, np.float32), (rows, columns)), shape=shape)
 
 
@@ -57,27 +57,9 @@ def eflomal_counts(
         options = [f"-{flag}={name}" for flag, name in zip("stfr", names, strict=True)]
         flags = [part for option in options for part in option.split("=")]
         subprocess.run([command, *flags, "--overwrite"], check=True, stderr=subprocess.DEVNULL)
-    hard = []
-    for name in names[2:]:
-        lines = [[tuple(map(int, link.split("-"))) for link in line.split()] for line in name.open(encoding="utf-8")]
-        hard.append([set(line) for line in lines])
-    offsets, position, forward, backward = [0], [], [], []
-    for k in range(len(english)):
-        by_foreign: dict[int, set[int]] = {}
-        for i, j in hard[0][k] | hard[1][k]:
-            by_foreign.setdefault(j, set()).add(i)
-        for j in range(int(foreign.lengths[k])):
-            for i in sorted(by_foreign.get(j, ())):
-                position.append(i)
-                forward.append(float((i, j) in hard[0][k]))
-                backward.append(float((i, j) in hard[1][k]))
-            offsets.append(len(position))
-    posteriors = LinkPosteriors(
-        np.array(offsets, np.int64), np.array(position, np.uint16), np.array(forward, np.float32),
-        np.array(backward, np.float32),
-    )  # fmt: skip
-    links = symmetrize(posteriors, english.offsets, foreign.offsets, "grow-diag-final-and")
-    return hard_counts((links.pair_offsets, links.english, links.foreign), english, foreign, shape)
+    sides = [[parsed(line) for line in name.read_text(encoding="utf-8").splitlines()] for name in names[2:]]
+    links = symmetrized(*sides, english.lengths.tolist(), foreign.lengths.tolist(), "grow-diag-final-and")
+    return hard_counts(links, english, foreign, shape)
 
 
 def all_counts(
@@ -94,7 +76,7 @@ def all_counts(
     with Training(english, foreign, shape[1], shape[0], FOR_TABLES) as training:
         indptr, columns, values = training.expected_links()
         soft = sparse.csr_matrix((values, columns, indptr), shape=shape)
-        hard: dict[str, list[Any]] = {"posterior": [], "gdfa": []}
+        hard: dict[str, list[Links]] = {"posterior": [], "gdfa": []}
         for kind in ("product", "geometric"):
             counts[kind] = sparse.csr_matrix(shape, dtype=np.float32)
         for block, posteriors in training.posteriors():
@@ -107,9 +89,7 @@ def all_counts(
             for kind, method in (("posterior", "posterior"), ("gdfa", "grow-diag-final-and")):
                 hard[kind].append(symmetrize(posteriors, block.english_offsets, block.foreign_offsets, method))
     for kind, blocks in hard.items():
-        sizes = np.concatenate([np.diff(block.pair_offsets) for block in blocks])
-        joined = [np.concatenate([getattr(block, side) for block in blocks]) for side in ("english", "foreign")]
-        counts[kind] = hard_counts((np.concatenate([[0], np.cumsum(sizes)]), *joined), english, foreign, shape)
+        counts[kind] = hard_counts(joined(blocks), english, foreign, shape)
     for variant in wanted:
         if variant == "soft":
             counts[variant] = soft

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .cache import aside_folder, file_digest
+from .cache import replacing, file_digest
 from .errors import ModelError, OutputError, RecipeError
 from .report import environment, peak_memory_mb, write_run
 from .surgery import load_model
@@ -103,7 +103,8 @@ def finetune(
     run: dict[str, Any] = {
         **environment(), "task": task, "model": str(model), "options": options, "inputs": _digests(files), "runs": [],
     }  # fmt: skip
-    with aside_folder(final) as aside:
+    with replacing(final) as aside:
+        aside.mkdir(parents=True)
         for number in range(seed, seed + seeds):
             chosen = replace(first, seed=number)
             task_model = kind.new(load_model(model) if number > seed else encoder, examples, chosen, options)
@@ -171,7 +172,8 @@ def swap_folder(task_model: str | Path, target: str | Path, out: str | Path, **o
         raise OutputError(f"'{final}' is there already; give another --out or remove it first.")
     names = seed_folders(task_model)
     run: dict[str, Any] = {**environment(), "task_model": str(task_model), "target": str(target), "swaps": []}
-    with aside_folder(final) as aside:
+    with replacing(final) as aside:
+        aside.mkdir(parents=True)
         for name in names:
             place = aside if names == [str(task_model)] else aside / Path(name).name
             run["swaps"].append(swap(name, target, place, **options).report)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..cache import aside_folder
+from ..cache import replacing
 from ..errors import ModelError, SelfCheckError
 from ..evidence import TranslationTable
 from ..surgery import (
@@ -233,7 +233,8 @@ def _check_kept(before: PreTrainedModel, after: PreTrainedModel) -> None:
 
 def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, out: Path) -> None:
     """Writes the swapped model with everything else of the task model's folder, aside and then renamed."""
-    with aside_folder(out) as aside:
+    with replacing(out) as aside:
+        aside.mkdir(parents=True)
         for path in folder.iterdir():
             if path.name.startswith(".") or any(path.match(pattern) for pattern in _REPLACED):
                 continue

@@ -446,6 +446,16 @@ def test_a_lexicon_of_characters_helps_characters():
     assert align(pairs, characters=True, lexicon=entries).links[1] == [(0, 1), (1, 0)]
 
 
+def test_a_lexicon_of_words_helps_characters():
+    pairs = [("rarus unicus", "三四一二"), ("rarus unicus", "三四 一二")]
+    entries = lexicon(("rarus", "一二"), ("unicus", "三四"), ("rarus unicus", "三四一二"), ("三四", "一二"))
+    found = align(pairs, characters=True, lexicon=entries)
+    assert found.links[1] == [(0, 1), (1, 0)]
+    assert found.unused_entries == 2
+    assert align(pairs, lexicon=entries).unused_entries == 1
+    assert align(pairs).unused_entries == 0
+
+
 def test_a_lexicon_may_go_with_a_model(aligned, crossed):
     assert not crosswise(align(crossed[-1:], model=aligned.model).links)
     entries = lexicon(("rarus", "eins"), ("unicus", "drei"))
@@ -583,7 +593,7 @@ def test_links_come_block_by_block(new, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     whole = align(new.pairs).links
     with BitextAligner(encode_pairs(new.pairs), AlignerSettings(block_tokens=150)) as aligner:
-        blocks = list(aligner.links("posterior", 0.2, 0.9, 0.0))
+        blocks = list(aligner.links(("posterior", 0.2), ("posterior", 0.9), ("posterior", 0.0)))
         assert list(tmp_path.iterdir())
     assert list(tmp_path.iterdir()) == []
     assert len(blocks) > 2
@@ -600,9 +610,13 @@ def test_blocks_of_characters_are_projected_each_on_its_own(bitext):
     assert list(found.links) == list(whole.links)
 
 
-def test_progress_goes_from_nothing_to_all(new):
+@pytest.mark.parametrize("symmetrization", ["posterior", "union"])
+def test_progress_goes_from_nothing_to_all(new, symmetrization):
     told: list[tuple[float, str]] = []
-    align(new.pairs[:4], settings=TINY_BLOCKS, on_progress=lambda done, note: told.append((done, note)))
+    align(
+        new.pairs[:4], symmetrize=symmetrization, settings=TINY_BLOCKS,
+        on_progress=lambda done, note: told.append((done, note)),
+    )  # fmt: skip
     shares = [done for done, _ in told]
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.2

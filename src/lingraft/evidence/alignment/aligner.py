@@ -13,11 +13,10 @@ from ...errors import RecipeError
 from .block import Csr
 from .compiled import Array
 from .em import Progress, Training
-from .lexicon import Lexicon, lexicon_from_counts, prior_counts, read_lexicon
+from .lexicon import Lexicon, lexicon_from_counts, prior_counts, read_lexicon, unused_entries
 from .model import AlignmentModel
 from .settings import AlignerSettings
-from .symmetrize import METHODS as SYMMETRIZATIONS
-from .symmetrize import Links, project, symmetrize
+from .symmetrize import Links, check_choice, joined, project, symmetrize
 from .text import EncodedBitext, encode_pairs, read_tokenised
 
 #: product of posteriors from which on a link is taken; chosen on one language pair (docs/results.md)
@@ -34,7 +33,8 @@ class BitextAligner:
     """The aligner, trained on a bitext when made, which then hands out links block by block; a context manager.
 
     bitext: encoded by `read_tokenised` or `encode_pairs`, with the vocabularies of ``model`` if there is one. The other
-    arguments are those of `align`. too_long: how many pairs were left unaligned for their length.
+    arguments are those of `align`. too_long: how many pairs were left unaligned for their length. unused_entries: how
+    many entries of the lexicon are of no use, see `lexicon.unused_entries`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class BitextAligner:
         self._settings = settings or (model.settings if model else AlignerSettings())
         self._bitext, self.too_long = _without_long(bitext, self._settings.max_tokens)
         self._prepared = lowercase, characters
-        prior = None
+        prior, self.unused_entries = None, 0
         if lexicon is not None:
             # a lexicon is written as people write; the text may have been lower-cased
             spelled = _lowered(lexicon) if lowercase else lexicon
@@ -60,7 +60,8 @@ class BitextAligner:
                 {word: k for k, word in enumerate(words.words())}
                 for words in (bitext.english_words, bitext.foreign_words)
             )
-            prior = Csr(*prior_counts(spelled, english, foreign, LEXICON_STRENGTH))
+            prior = Csr(*prior_counts(spelled, english, foreign, LEXICON_STRENGTH, characters))
+            self.unused_entries = unused_entries(spelled, characters)
         self._training = Training(
             self._bitext.english, self._bitext.foreign, len(bitext.english_words), len(bitext.foreign_words),
             self._settings, model.parameters if model else None, prior, threads, on_progress,
@@ -74,17 +75,20 @@ class BitextAligner:
 
     @property
     def log_likelihood(self) -> list[tuple[float, float]]:
-        """Per iteration, in nats a token: foreign given English, English given foreign."""
+        """Per iteration, in nats a token of pairs with two sides: foreign given English, English given foreign."""
         return self._training.log_likelihood
 
-    def links(self, symmetrization: str = "posterior", *thresholds: float) -> Iterator[tuple[Links, ...]]:
-        """Links between tokens, block after block in the order of the text; one set for each threshold."""
+    def links(self, *ways: tuple[str, float]) -> Iterator[tuple[Links, ...]]:
+        """Links between tokens, block after block in the order of the text; one set for each way to symmetrize.
+
+        ways: (method, threshold) as `symmetrize` takes them; by default that of posteriors of at least `THRESHOLD`.
+        """
         english_words, foreign_words = self._bitext.english_word_of_unit, self._bitext.foreign_word_of_unit
         workers = self._training.workers
         e_done, f_done = 0, 0
         for pairs, posteriors in self._training.posteriors():
             offsets = pairs.english_offsets, pairs.foreign_offsets
-            found = (symmetrize(posteriors, *offsets, symmetrization, t, workers) for t in thresholds or (THRESHOLD,))
+            found = (symmetrize(posteriors, *offsets, *way, workers) for way in ways or (("posterior", THRESHOLD),))
             if english_words is not None and foreign_words is not None:
                 english = english_words[e_done : e_done + pairs.english.size]
                 foreign = foreign_words[f_done : f_done + pairs.foreign.size]
@@ -112,8 +116,9 @@ class Alignment:
 
     links: those taken, ``links[k]`` for pair k a list of (English position, foreign position), with their posteriors in
     ``links.posterior``. likely: all with a posterior of at least 0.01. model: to save, or to align more text with.
-    too_long: how many pairs were left unaligned for their length. log_likelihood: per iteration, in nats a token,
-    foreign given English and English given foreign.
+    too_long: how many pairs were left unaligned for their length. log_likelihood: per iteration, in nats a token of the
+    pairs that were aligned, foreign given English and English given foreign. unused_entries: how many entries of the
+    lexicon were not used, because they have several words on a side or several characters on both.
     """
 
     links: Links
@@ -121,6 +126,7 @@ class Alignment:
     model: AlignmentModel
     too_long: int
     log_likelihood: list[tuple[float, float]]
+    unused_entries: int = 0
 
 
 def align(
@@ -144,16 +150,13 @@ def align(
     grow-diag-final-and. model: trained before (an object or its file); what it knows is added to what these pairs say,
     and its ``lowercase`` and ``characters`` hold. lexicon: word translations (an object or a TSV) to start from.
     lowercase: compare words in lower case. characters: take words of scripts written without spaces apart into
-    characters; links are between the words all the same. threads: by default one for each core; the result does not
-    depend on it. on_progress: called with the share done, from 0 to 1, and a few words.
+    characters, those of the lexicon too; links are between the words all the same. threads: by default one for each
+    core; the result does not depend on it. on_progress: called with the share done, from 0 to 1, and a few words.
 
     Raises CorpusError for sentences or files that cannot be used, RecipeError for an impossible setting, InputError for
     a file that is no model.
     """
-    if symmetrize not in SYMMETRIZATIONS:
-        raise RecipeError(f"'{symmetrize}' is no symmetrization; give one of {', '.join(SYMMETRIZATIONS)}.")
-    if not 0 <= threshold <= 1:
-        raise RecipeError(f"The threshold on link posteriors is {threshold}; it must lie between 0 and 1.")
+    check_choice(symmetrize, threshold, "symmetrization", "The threshold")
     if threads is not None and threads < 1:
         raise RecipeError(f"{threads} threads cannot work; give 1 or more, or none for one on each core.")
     if isinstance(model, (str, PathLike)):
@@ -171,25 +174,11 @@ def align(
         bitext, settings, model=model, lexicon=lexicon, lowercase=lowercase, characters=characters, threads=threads,
         on_progress=on_progress,
     ) as aligner:  # fmt: skip
-        if symmetrize == "posterior":
-            links, likely = zip(*aligner.links("posterior", threshold, SOFT_THRESHOLD), strict=True)
-        else:
-            (links,) = zip(*aligner.links(symmetrize), strict=True)
-            (likely,) = zip(*aligner.links("posterior", SOFT_THRESHOLD), strict=True)
+        links, likely = zip(*aligner.links((symmetrize, threshold), ("posterior", SOFT_THRESHOLD)), strict=True)
         return Alignment(
-            _joined(links), _joined(likely), aligner.model(), aligner.too_long, aligner.log_likelihood
+            joined(links), joined(likely), aligner.model(), aligner.too_long, aligner.log_likelihood,
+            aligner.unused_entries,
         )  # fmt: skip
-
-
-def _joined(blocks: Sequence[Links]) -> Links:
-    ends = np.cumsum([0, *(block.pair_offsets[-1] for block in blocks)])
-    offsets = [block.pair_offsets[1:] + end for block, end in zip(blocks, ends[:-1], strict=True)]
-    return Links(
-        np.concatenate([np.zeros(1, np.int64), *offsets]),
-        np.concatenate([block.english for block in blocks]),
-        np.concatenate([block.foreign for block in blocks]),
-        np.concatenate([block.posterior for block in blocks]),
-    )
 
 
 def _lowered(lexicon: Lexicon) -> Lexicon:

@@ -122,7 +122,6 @@ class Training:
         self._pairs = hmm.Pairs(english.ids, english.offsets, foreign.ids, foreign.offsets)
         self.blocks = cut(self._pairs, self.settings.block_tokens)
         self._longest = int(max(english.lengths.max(initial=0), foreign.lengths.max(initial=0)))
-        self._tokens = max(1, foreign.ids.size), max(1, english.ids.size)
         self._on_progress = on_progress
         self.log_likelihood: list[tuple[float, float]] = []
         self._stack = ExitStack()
@@ -164,7 +163,7 @@ class Training:
         for number, block in enumerate(self.blocks):
             cells, both = find_candidates(block, *sides, self.settings, self._prior, self.workers)
             likelihood += both
-            tokens += block.pairs.foreign.size, block.pairs.english.size
+            tokens += block.used_tokens
             if folder:
                 block.put_away(folder / f"{number}.npz")
             pattern = union(*pattern, *cells)
@@ -198,24 +197,24 @@ class Training:
             jumps,
         )
 
-    def _directions(self, own: Array) -> tuple[hmm.Direction, hmm.Direction]:
-        """The parameters as the E-step wants them."""
+    def _directions(self) -> tuple[hmm.Direction, hmm.Direction]:
+        """The parameters as the E-step wants them, but for what the links of a block contributed to them."""
         p, alpha, (n_english, n_foreign) = self.parameters, self.settings.alpha, self._types
         counts, (in_english, in_foreign) = p.counts.values, self._prior_totals
         english_totals = np.bincount(p.counts.columns, counts, n_english) + in_english + alpha * n_foreign
         foreign_totals = np.bincount(p.counts.rows, counts, n_foreign) + in_foreign + alpha * n_english
-        known = counts + self._in_prior
-        own = own if self.settings.leave_one_out else np.zeros_like(own)
+        known, nothing = counts + self._in_prior, np.zeros(0, np.float32)
         return (
-            hmm.Direction(known, own, _inverse(english_totals), p.foreign_null, p.foreign_jumps),
-            hmm.Direction(known, own, _inverse(foreign_totals), p.english_null, p.english_jumps),
+            hmm.Direction(known, nothing, _inverse(english_totals), p.foreign_null, p.foreign_jumps),
+            hmm.Direction(known, nothing, _inverse(foreign_totals), p.english_null, p.english_jumps),
         )
 
-    def expect(self, block: Block, agree: bool) -> Expectation:
+    def _expect(self, block: Block, directions: tuple[hmm.Direction, hmm.Direction], agree: bool) -> Expectation:
         """E-step on a block whose arrays are at hand."""
         pairs, edges, s = block.pairs, block.sentence_bounds(SENTENCE_CHUNKS), self.settings
         n_english, n_foreign = self._types
-        to_foreign, to_english = self._directions(block.own)
+        own = block.own if s.leave_one_out else np.zeros_like(block.own)
+        to_foreign, to_english = (direction._replace(own=own) for direction in directions)
         posterior = np.zeros(block.own.size, np.float32)
         other = np.zeros(0 if agree else block.own.size, np.float32)
         foreign_null = np.zeros(pairs.foreign.size, np.float32)
@@ -240,20 +239,20 @@ class Training:
         return Expectation(posterior, other, *nulls, jumped, exposed, likelihood, counts)
 
     def _iterate(self, iteration: int) -> None:
-        p = self.parameters
+        p, directions = self.parameters, self._directions()
         total: list[Array] = []
+        tokens = np.zeros(2)
         for number, block in enumerate(self.blocks):
             with block.at_hand(change=True) as arrays:
-                found = self.expect(block, agree=True)
+                found = self._expect(block, directions, agree=True)
                 arrays["own"] = found.posterior
                 if iteration == 0:
                     block.drop(found.posterior < self.settings.prune_below)
             total = [a + b for a, b in zip(total, found[2:], strict=True)] if total else list(found[2:])
-            done = 3 + iteration + (number + 1) / len(self.blocks)
-            tokens = [sum(b.pairs.foreign.size for b in self.blocks[: number + 1]) or 1]
-            tokens.append(sum(b.pairs.english.size for b in self.blocks[: number + 1]) or 1)
-            self._report(done, total[4] / tokens)
-        self.log_likelihood.append((float(total[4][0]) / self._tokens[0], float(total[4][1]) / self._tokens[1]))
+            tokens += block.used_tokens
+            per_token = total[4] / np.maximum(tokens, 1)
+            self._report(3 + iteration + (number + 1) / len(self.blocks), per_token)
+        self.log_likelihood.append((float(per_token[0]), float(per_token[1])))
         foreign_null, english_null, jumped, exposed, _, counts = total
         p.counts = p.counts._replace(values=counts.astype(np.float32))
         if not self._start:
@@ -263,10 +262,11 @@ class Training:
 
     def posteriors(self) -> Iterator[tuple[hmm.Pairs, LinkPosteriors]]:
         """Block by block, in the order of the text, the posteriors of both directions under the final parameters."""
+        directions = self._directions()
         for number, block in enumerate(self.blocks):
             with block.at_hand() as arrays:
                 if self.settings.method == "hmm":
-                    found = self.expect(block, agree=False)
+                    found = self._expect(block, directions, agree=False)
                     both = found.posterior, found.other
                 else:
                     both = arrays["foreign_posterior"], arrays["english_posterior"]

@@ -18,7 +18,7 @@ least as probable. They differ in how the two sets are put together (Och & Ney 2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,16 @@ class Links:
         return map(self.__getitem__, range(len(self)))
 
 
+def check_choice(
+    method: str, threshold: float, what: str = "way to symmetrize alignments", limit: str = "the threshold"
+) -> None:
+    """Raises RecipeError for an unknown method or a threshold outside [0, 1]; what, limit: what the user calls them."""
+    if method not in METHODS:
+        raise RecipeError(f"'{method}' is no {what}; give one of {', '.join(METHODS)}.")
+    if not 0 <= threshold <= 1:
+        raise RecipeError(f"{limit} on link posteriors is {threshold}; it must lie between 0 and 1.")
+
+
 def symmetrize(
     posteriors: LinkPosteriors,
     english_offsets: Array,
@@ -98,10 +108,7 @@ def symmetrize(
     Raises RecipeError for an unknown method or a threshold outside [0, 1], CorpusError for a sentence of more than
     65,536 tokens, ValueError where posteriors and offsets do not belong together.
     """
-    if method not in METHODS:
-        raise RecipeError(f"'{method}' is no way to symmetrize alignments; give one of {', '.join(METHODS)}.")
-    if not 0 <= threshold <= 1:
-        raise RecipeError(f"the threshold on link posteriors is {threshold}; it must lie between 0 and 1.")
+    check_choice(method, threshold)
     _check_lengths(english_offsets, foreign_offsets)
     if foreign_offsets[-1] != posteriors.offsets.size - 1:
         raise ValueError(f"posteriors of {posteriors.offsets.size - 1} foreign tokens for {foreign_offsets[-1]} tokens")
@@ -178,6 +185,17 @@ def project(
     return _in_chunks(work, links.pair_offsets + foreign_offsets + english_offsets, workers)
 
 
+def joined(parts: Iterable[Links]) -> Links:
+    """Links of one group of sentence pairs after those of another."""
+    parts = list(parts)
+    return Links(
+        _cumulated(np.concatenate([np.empty(0, np.int64), *(np.diff(part.pair_offsets) for part in parts)])),
+        np.concatenate([np.empty(0, np.uint16), *(part.english for part in parts)]),
+        np.concatenate([np.empty(0, np.uint16), *(part.foreign for part in parts)]),
+        np.concatenate([np.empty(0, np.float32), *(part.posterior for part in parts)]),
+    )
+
+
 def _check_lengths(english_offsets: Array, foreign_offsets: Array) -> None:
     """Raises unless both sides have equally many sentences, none of which is longer than a uint16 can count."""
     if english_offsets.size != foreign_offsets.size:
@@ -222,13 +240,7 @@ def _in_chunks(work: Callable[[int, int], Links], cost: Array, workers: Workers 
         with Workers() as own:
             return _in_chunks(work, cost, own)
     bounds = np.unique(np.append(np.searchsorted(cost, np.arange(0, cost[-1], _CHUNK)), [0, cost.size - 1]))
-    parts = workers.map(lambda chunk: work(int(bounds[chunk]), int(bounds[chunk + 1])), bounds.size - 1)
-    return Links(
-        _cumulated(np.concatenate([np.empty(0, np.int64), *(np.diff(part.pair_offsets) for part in parts)])),
-        np.concatenate([np.empty(0, np.uint16), *(part.english for part in parts)]),
-        np.concatenate([np.empty(0, np.uint16), *(part.foreign for part in parts)]),
-        np.concatenate([np.empty(0, np.float32), *(part.posterior for part in parts)]),
-    )
+    return joined(workers.map(lambda chunk: work(int(bounds[chunk]), int(bounds[chunk + 1])), bounds.size - 1))
 
 
 def _combine(
