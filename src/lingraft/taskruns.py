@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .cache import replacing, file_digest
+from .cache import file_digest, replacing
 from .errors import ModelError, OutputError, RecipeError
 from .report import environment, peak_memory_mb, write_run
 from .surgery import load_model

@@ -1,0 +1,75 @@
+"""The command line: it parses, calls and shows, and knows nothing else.
+
+Results go to standard output (with ``--json`` one JSON object), progress and messages to standard error.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from rich.markup import escape
+
+from .. import __version__
+from ..errors import LingraftError
+from . import alignment, steps, tasks, transfer
+from .common import ERR
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Graft a new language onto a pretrained English language model.",
+)  # fmt: skip
+evaluate_app = typer.Typer(no_args_is_help=True, help="Score a model.")
+
+#: in the order of the help
+for _command in (
+    transfer.demo, transfer.transfer, transfer.resume,
+    steps.tokenizer, alignment.align, alignment.score_alignment, alignment.lexicon, steps.table, steps.init,
+    tasks.finetune, tasks.swap,
+):  # fmt: skip
+    app.command(_command.__name__.replace("_", "-"))(_command)
+for _score in (tasks.nli, tasks.tag, tasks.retrieval, tasks.lm):
+    evaluate_app.command()(_score)
+app.add_typer(evaluate_app, name="evaluate")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"lingraft {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
+) -> None:
+    """Graft a new language onto a pretrained English language model."""
+
+
+def _quieten_libraries() -> None:
+    """This process is ours: what the libraries below tell their own users is not for the users of this command."""
+    import os
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+
+
+def main() -> NoReturn:
+    """Entry point of the ``lingraft`` command."""
+    _quieten_libraries()
+    try:
+        app(prog_name="lingraft")
+    except LingraftError as error:
+        ERR.print(f"lingraft: {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_status)
+    except OSError as error:
+        where = f"'{error.filename}': " if error.filename else ""
+        ERR.print(f"lingraft: {escape(where + (error.strerror or str(error)))}.", soft_wrap=True)
+        sys.exit(1)
+    sys.exit(0)

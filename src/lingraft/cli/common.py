@@ -1,0 +1,124 @@
+"""What all commands share: options, progress, and how results are shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..errors import CorpusError, OutputError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random; 0 unless given.", min=0)]
+NoSeed = Annotated[int, typer.Option("--seed", help="Taken as by every command; without effect here.", min=0)]
+Model = Annotated[str, typer.Argument(help="A model folder or a Hugging Face id.")]
+Tokenizer = Annotated[str, typer.Argument(help="The new language's tokenizer.")]
+Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
+BitextOption = Annotated[
+    list[str], typer.Option("--bitext", help="Sentence pairs: a two-column TSV, English first, or EN_FILE,XX_FILE.")
+]
+TextOption = Annotated[
+    list[str], typer.Option("--text", help="Text of the new language, a sentence or paragraph a line.")
+]
+
+ERR = Console(stderr=True, highlight=False)
+
+
+class Display:
+    """A progress bar a stage on a terminal, with the time it took and the time to go.
+
+    Elsewhere a line when a stage ends and now and then in between.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Display:
+        if not self._quiet and ERR.is_terminal:
+            columns = (
+                TextColumn("{task.description:<11}"),
+                BarColumn(24),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self._bars = Progress(*columns, console=ERR)
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def __call__(self, stage: str, share: float, note: str) -> None:
+        if self._bars:
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bars.add_task(stage, total=1.0, note="")
+            self._bars.update(self._tasks[stage], completed=share, note=escape(note))
+        elif not self._quiet and (share >= 1 or (note and time.monotonic() - self._last > 10)):
+            self._last = time.monotonic()
+            ERR.print(f"{stage:<11} {100 * share:3.0f} %  {escape(note)}", soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def print_table(title: str, rows: list[tuple[str, str]]) -> None:
+    """(what, value) lines on standard output."""
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for what, value in rows:
+        table.add_row(escape(what), escape(value))
+    Console(highlight=False).print(table)
+
+
+def show_score(result: dict[str, Any], as_json: bool) -> None:
+    """The result of an evaluation."""
+    if as_json:
+        print_json(result)
+    else:
+        shown = [(name, f"{value:.4f}" if isinstance(value, float) else str(value)) for name, value in result.items()]
+        print_table("score", shown)
+
+
+def refuse_nothing(read: Sequence[Any], what: str, names: object) -> None:
+    """CorpusError if nothing was read."""
+    if not read:
+        raise CorpusError(f"No {what} is left of '{names}': all are empty or too long.")
+
+
+def refuse_existing(out: Path, option: str = "--out") -> None:
+    """OutputError if the result's place is taken."""
+    if out.exists():
+        raise OutputError(f"'{out}' is there already; give another {option} or remove it first.")
+
+
+def done(as_json: bool, quiet: bool, result: dict[str, Any], out: Path) -> None:
+    """Says that the result was written, and what was left out."""
+    if as_json:
+        print_json(result | {"out": str(out)})
+    elif not quiet:
+        for name, what in (
+            ("malformed", "malformed lines were left without links"),
+            ("too_long", "pairs that are too long were left without links"),
+            ("unused_entries", "entries of the lexicon were not used: several words on a side or characters on both"),
+        ):
+            if result.get(name):
+                ERR.print(f"{result[name]:,} {what}.", soft_wrap=True)
+        ERR.print(f"Written to {escape(str(out))}.", soft_wrap=True)

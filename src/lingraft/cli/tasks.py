@@ -1,0 +1,174 @@
+"""Task models: finetune, swap, evaluate, parse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from ..errors import RecipeError
+from .common import (
+    ERR,
+    Display,
+    Json,
+    NoSeed,
+    Out,
+    Quiet,
+    Seed,
+    done,
+    print_json,
+    print_table,
+    refuse_nothing,
+    show_score,
+)
+
+
+def retrieval(
+    model: Annotated[str, typer.Option("--model", help="The new language's model.")],
+    data: Annotated[str, typer.Option("--data", help="Sentence pairs, English first.")],
+    source_model: Annotated[
+        str | None, typer.Option("--source-model", help="The English model; without it the one model does both.")
+    ] = None,
+    seed: NoSeed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Does each sentence lie nearest to its own translation among all of the test?"""
+    from ..corpus import Counts, clean_pairs, read_bitext
+    from ..surgery import load_model
+    from ..tasks import evaluate_retrieval
+
+    counts = Counts()
+    pairs = list(clean_pairs(read_bitext(data, counts), 10_000, counts))
+    refuse_nothing(pairs, "sentence pair", data)
+    target = load_model(model)
+    source = load_model(source_model) if source_model else target
+    show_score(evaluate_retrieval(source, target, pairs), as_json)
+
+
+def lm(
+    model: Annotated[str, typer.Option("--model", help="A masked or causal language model.")],
+    data: Annotated[Path, typer.Option("--data", help="Held-out text.")],
+    seed: NoSeed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Loss and bits per byte on held-out text."""
+    from ..corpus import Counts, clean_text, read_lines
+    from ..surgery import load_model
+    from ..tasks import evaluate_lm
+
+    lines = list(clean_text(read_lines(data), 1_000_000, Counts()))
+    refuse_nothing(lines, "line", data)
+    show_score(evaluate_lm(load_model(model, head=True), lines), as_json)
+
+
+TaskModel = Annotated[str, typer.Option("--model", help="A task model's folder, or one with the models of all seeds.")]
+
+
+def finetune(
+    task: Annotated[str, typer.Argument(help="nli, parse or tag.")],
+    model: Annotated[str, typer.Option("--model", help="The English encoder: any model folder or Hugging Face id.")],
+    train: Annotated[str, typer.Option("--train", help="English examples to train on.")],
+    dev: Annotated[str, typer.Option("--dev", help="English examples to choose by.")],
+    out: Out,
+    epochs: Annotated[float | None, typer.Option("--epochs", help="Passes over the examples.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Examples a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Peak, for the encoder.")] = None,
+    train_embeddings: Annotated[
+        bool | None, typer.Option("--train-embeddings", help="Train the word embeddings too; they are frozen else.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="So many models, from --seed on.", min=1)] = 1,
+    oracle: Annotated[
+        str | None, typer.Option("--oracle", help="The new language's model: also tell what choosing by it would give.")
+    ] = None,
+    oracle_dev: Annotated[str | None, typer.Option("--oracle-dev", help="Its dev examples.")] = None,
+    settings: Annotated[
+        list[str], typer.Option("--set", help="KEY=VALUE of any other setting, as in embedding_noise=0.1.")
+    ] = [],  # noqa: B006
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a task model on English examples: nli, parse or tag."""
+    from .. import taskruns
+
+    given: dict[str, Any] = {
+        name: value for name, value in (
+            ("epochs", epochs), ("batch_size", batch_size), ("learning_rate", learning_rate),
+            ("train_embeddings", train_embeddings),
+        ) if value is not None
+    }  # fmt: skip
+    for assignment in settings:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise RecipeError(f"--set takes KEY=VALUE; given: '{assignment}'.")
+        given[name.strip()] = value.strip()
+    with Display(quiet) as display:
+        run = taskruns.finetune(
+            task, model, train=train, dev=dev, out=out, seed=seed, seeds=seeds, oracle=oracle, oracle_dev=oracle_dev,
+            on_progress=display, **given,
+        )  # fmt: skip
+    if as_json:
+        print_json(run | {"out": str(out)})
+        return
+    for number, report in enumerate(run["runs"], seed):
+        scores = report["dev"] | {f"oracle {name}": value for name, value in report.get("oracle", {}).items()}
+        print_table(f"seed {number}, on dev", [(name, f"{value:.4f}") for name, value in scores.items()])
+    done(as_json, quiet, {}, out)
+
+
+def swap(
+    task_model: Annotated[str, typer.Option("--task-model", help="A model that was fine-tuned in English.")],
+    to: Annotated[str, typer.Option("--to", help="The new language's model: the target folder of a transfer.")],
+    out: Out,
+    source_model: Annotated[
+        str | None, typer.Option("--source-model", help="The English model both come from, if not beside --to.")
+    ] = None,
+    table: Annotated[Path | None, typer.Option("--table", help="The translation table, if not beside --to.")] = None,
+    carry_drift: Annotated[
+        bool, typer.Option("--carry-drift", help="Move the new embeddings as fine-tuning moved the English ones.")
+    ] = False,
+    seed: NoSeed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put the new language's vocabulary under a model that was fine-tuned in English."""
+    from .. import taskruns
+
+    run = taskruns.swap_folder(task_model, to, out, source=source_model, table=table, carry_drift=carry_drift)
+    if not as_json:
+        for note in dict.fromkeys(report["note"] for report in run["swaps"] if report["note"]):
+            ERR.print(escape(note), soft_wrap=True)
+    done(as_json, quiet, run, out)
+
+
+def nli(
+    model: TaskModel,
+    data: Annotated[str, typer.Option("--data", help="Sentence pairs with labels: TSV, jsonl or hf:DATASET.")],
+    language: Annotated[
+        str | None, typer.Option("--language", help="The language to take of a file in several.")
+    ] = None,
+    seed: NoSeed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Accuracy of natural language inference."""
+    from .. import taskruns
+
+    show_score(taskruns.evaluate("nli", model, data, language=language), as_json)
+
+
+def tag(
+    model: TaskModel,
+    data: Annotated[str, typer.Option("--data", help="Tagged words: CoNLL-U, or word and tag in columns.")],
+    seed: NoSeed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Accuracy of parts of speech, or F1 of named entities."""
+    from .. import taskruns
+
+    show_score(taskruns.evaluate("tag", model, data), as_json)
