@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from .inputs import Lines
     from .recipe import Recipe
     from .surgery import LanguageModel, graft, load_model, save_model
+    from .taskruns import evaluate, finetune
     from .tasks import evaluate_lm, evaluate_retrieval
+    from .tasks.settings import FinetuneSettings
+    from .tasks.swap import SwapResult, swap
     from .transfer import TransferResult, resume, transfer
     from .vocabulary import train_tokenizer
 
@@ -44,6 +47,7 @@ _HOMES = {
     "Alignment": "evidence.alignment",
     "AlignmentModel": "evidence.alignment",
     "CorpusError": "errors",
+    "FinetuneSettings": "tasks.settings",
     "InputError": "errors",
     "LanguageModel": "surgery",
     "Lines": "inputs",
@@ -56,18 +60,22 @@ _HOMES = {
     "RecipeError": "errors",
     "RunError": "errors",
     "SelfCheckError": "errors",
+    "SwapResult": "tasks.swap",
     "TableError": "errors",
     "TransferResult": "transfer",
     "TranslationTable": "evidence",
     "align": "evidence.alignment",
     "build_table": "evidence",
+    "evaluate": "taskruns",
     "evaluate_lm": "tasks",
     "evaluate_retrieval": "tasks",
+    "finetune": "taskruns",
     "graft": "surgery",
     "load_model": "surgery",
     "resume": "transfer",
     "save_model": "surgery",
     "score_alignment": "evidence.alignment",
+    "swap": "tasks.swap",
     "train_tokenizer": "vocabulary",
     "transfer": "transfer",
 }
@@ -77,6 +85,7 @@ __all__ = [
     "Alignment",
     "AlignmentModel",
     "CorpusError",
+    "FinetuneSettings",
     "InputError",
     "LanguageModel",
     "Lines",
@@ -89,18 +98,22 @@ __all__ = [
     "RecipeError",
     "RunError",
     "SelfCheckError",
+    "SwapResult",
     "TableError",
     "TransferResult",
     "TranslationTable",
     "align",
     "build_table",
+    "evaluate",
     "evaluate_lm",
     "evaluate_retrieval",
+    "finetune",
     "graft",
     "load_model",
     "resume",
     "save_model",
     "score_alignment",
+    "swap",
     "train_tokenizer",
     "transfer",
 ]

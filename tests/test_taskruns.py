@@ -1,0 +1,220 @@
+"""The tasks as a user runs them: fine-tune in English, swap, evaluate, everything written down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lingraft
+import tiny
+from lingraft.errors import OutputError, RecipeError
+from lingraft.taskruns import combine, seed_folders, task_settings
+from lingraft.tasks.intervals import Counts
+from lingraft.tasks.kinds import KINDS, task_kind
+from lingraft.tasks.nli import load_nli
+from lingraft.tasks.nli_data import LABELS
+
+QUICK = {"epochs": 1, "batch_size": 8, "precision": "float32", "evaluations": 1}
+
+
+def nli_file(path: Path, n: int = 24, seed: int = 0, foreign: bool = False) -> Path:
+    """Made-up pairs with a header and labels in turn."""
+    lines = [tiny.cipher(line) if foreign else line for line in tiny.english_lines(2 * n, seed)]
+    rows = [f"{lines[k]}\t{lines[n + k]}\t{LABELS[k % 3]}" for k in range(n)]
+    path.write_text("\n".join(["premise\thypothesis\tlabel", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def pos_file(path: Path) -> Path:
+    """CoNLL-U in which every word's tag is told by its first letter."""
+    blocks = []
+    for line in tiny.english_lines(12, longest=6):
+        rows = []
+        for k, word in enumerate(line.split(), 1):
+            tag = "NOUN" if word[0] < "g" else "VERB"
+            rows.append(
+                "\t".join([str(k), word, "_", tag, "_", "_", str(k - 1), "root" if k == 1 else "dep", "_", "_"])
+            )
+        blocks.append("\n".join(rows) + "\n")
+    path.write_text("\n".join(blocks) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, bitext_file: Path) -> Path:
+    out = tmp_path_factory.mktemp("run") / "out"
+    lingraft.transfer(model_folder, to="fr", out=out, bitext=bitext_file, objective="none")
+    return out
+
+
+def test_the_whole_way_of_inference(run, tmp_path, command):
+    train, foreign = nli_file(tmp_path / "train.tsv"), nli_file(tmp_path / "test.tsv", seed=3, foreign=True)
+    sets = [part for name, value in QUICK.items() for part in ("--set", f"{name}={value}")]
+    status, out, err = command(
+        "finetune", "nli", "--model", run / "source", "--train", train, "--dev", train, "--out", tmp_path / "nli",
+        "--seeds", 2, "--json", *sets,
+    )  # fmt: skip
+    assert (status, "Traceback" in err) == (0, False)
+    made = json.loads(out)
+    assert [report["settings"]["seed"] for report in made["runs"]] == [0, 1]
+    assert made == json.loads((tmp_path / "nli" / "run.json").read_text(encoding="utf-8")) | {
+        "out": str(tmp_path / "nli")
+    }
+    assert set(made["inputs"]) == {str(train)}
+
+    status, out, err = command(
+        "swap", "--task-model", tmp_path / "nli", "--to", run / "target", "--out", tmp_path / "swapped", "--json"
+    )
+    assert status == 0, err
+    assert [report["origin"] for report in json.loads(out)["swaps"]] == ["verified", "verified"]
+
+    status, out, err = command("evaluate", "nli", "--model", tmp_path / "swapped", "--data", foreign, "--json")
+    assert status == 0, err
+    score = json.loads(out)
+    assert (score["task"], score["n"], len(score["seeds"]["accuracy"])) == ("nli", 24, 2)
+    low, high = score["intervals"]["accuracy"]
+    assert low <= score["accuracy"] <= high
+    assert score["accuracy"] == pytest.approx(np.mean(score["seeds"]["accuracy"]))
+    # twice the same score is kept once, and another file's beside it
+    command("evaluate", "nli", "--model", tmp_path / "swapped", "--data", foreign, "--quiet")
+    command("evaluate", "nli", "--model", tmp_path / "swapped", "--data", train, "--quiet")
+    kept = json.loads((tmp_path / "swapped" / "run.json").read_text(encoding="utf-8"))["evaluations"]
+    assert [list(entry["data"]) for entry in kept] == [[str(foreign)], [str(train)]]
+    assert kept[0]["accuracy"] == score["accuracy"]
+
+
+def test_the_whole_way_of_tagging(run, tmp_path, command):
+    data = pos_file(tmp_path / "train.conllu")
+    status, _, err = command(
+        "finetune", "tag", "--model", run / "source", "--train", data, "--dev", data, "--out", tmp_path / "tag",
+        "--epochs", 30, "--learning-rate", 2e-3, "--set", "head_learning_rate=1e-2", "--set", "precision=float32",
+    )  # fmt: skip
+    assert status == 0, err
+    status, out, _ = command("evaluate", "tag", "--model", tmp_path / "tag", "--data", data, "--json")
+    assert status == 0
+    score = json.loads(out)
+    assert score["accuracy"] > 0.9
+    assert score["n"] == sum(len(line.split()) for line in tiny.english_lines(12, longest=6))
+    assert "seeds" not in score
+
+
+def test_python_gives_what_the_command_gives(run, tmp_path):
+    train = nli_file(tmp_path / "train.tsv")
+    report = lingraft.finetune("nli", run / "source", train=train, dev=train, out=tmp_path / "one", **QUICK)
+    assert report["runs"][0]["settings"]["batch_size"] == 8
+    lingraft.finetune("nli", run / "source", train=train, dev=train, out=tmp_path / "two", **QUICK)
+    one, two = load_nli(tmp_path / "one"), load_nli(tmp_path / "two")
+    for (name, p), (_, q) in zip(one.model.named_parameters(), two.model.named_parameters(), strict=True):
+        assert torch.equal(p, q), name
+    score = lingraft.evaluate("nli", tmp_path / "one", train)
+    assert score["accuracy"] == report["runs"][0]["dev"]["accuracy"]
+
+
+def test_the_oracle_stands_beside_the_choice(run, tmp_path):
+    train, foreign = nli_file(tmp_path / "train.tsv"), nli_file(tmp_path / "dev.tsv", seed=3, foreign=True)
+    settings = {**QUICK, "evaluations": 2}
+    plain = lingraft.finetune("nli", run / "source", train=train, dev=train, out=tmp_path / "plain", **settings)
+    report = lingraft.finetune(
+        "nli", run / "source", train=train, dev=train, out=tmp_path / "out", oracle=run / "target", oracle_dev=foreign,
+        **settings,
+    )  # fmt: skip
+    made = report["runs"][0]
+    assert made["dev"] == plain["runs"][0]["dev"]
+    assert made["oracle"]["oracle"]["accuracy"] == max(entry["oracle"]["accuracy"] for entry in made["history"])
+
+
+def test_nothing_half_done_is_left(run, tmp_path):
+    train = nli_file(tmp_path / "train.tsv")
+    with pytest.raises(RecipeError):
+        lingraft.finetune(
+            "nli", run / "source", train=train, dev=train, out=tmp_path / "out", **{**QUICK, "frozen_layers": 9}
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["train.tsv"]
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OutputError, match="is there already"):
+        lingraft.finetune("nli", run / "source", train=train, dev=train, out=tmp_path / "out", **QUICK)
+
+
+def test_a_folder_of_somebody_else_gets_no_scores_written_into_it(run, tmp_path):
+    train = nli_file(tmp_path / "train.tsv")
+    lingraft.finetune("nli", run / "source", train=train, dev=train, out=tmp_path / "nli", **QUICK)
+    (tmp_path / "nli" / "run.json").unlink()
+    lingraft.evaluate("nli", tmp_path / "nli", train)
+    assert not (tmp_path / "nli" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "warmth=3"], "'warmth' is no setting of this task"),
+        (["--set", "epochs=many"], "epochs is a number; given: 'many'"),
+        (["--set", "batch_size=2.5"], "batch_size is a whole number"),
+        (["--set", "train_embeddings=maybe"], "true or false"),
+        (["--set", "epochs"], "KEY=VALUE"),
+        (["--epochs", "-1"], "--epochs is above 0"),
+        (["--oracle", "x"], "go together"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(arguments, message, run, tmp_path, command):
+    train = nli_file(tmp_path / "train.tsv")
+    status, out, err = command(
+        "finetune", "nli", "--model", run / "source", "--train", train, "--dev", train, "--out", tmp_path / "out",
+        *arguments,
+    )  # fmt: skip
+    assert (status, out) == (2, "")
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("premise\thypothesis\nbadi\tfogu\n", "label"),
+        ("premise\thypothesis\tlabel\nbadi\tfogu\tperhaps\n", "line 2"),
+        ("premise\thypothesis\tlabel\nbadi\n", "line 2"),
+    ],
+)
+def test_bad_examples_are_refused_with_their_line(content, message, run, tmp_path, command):
+    bad = tmp_path / "bad.tsv"
+    bad.write_text(content, encoding="utf-8")
+    status, _, err = command(
+        "finetune", "nli", "--model", run / "source", "--train", bad, "--dev", bad, "--out", tmp_path / "out"
+    )
+    assert status == 2
+    assert message in err
+    assert str(bad) in err.replace("\n", "")
+
+
+def test_tasks_have_names():
+    with pytest.raises(RecipeError, match="nli"):
+        task_kind("translation")
+
+
+def test_settings_know_the_task_s_defaults():
+    for kind in KINDS.values():
+        settings, options = task_settings(kind, {})
+        assert all(getattr(settings, name) == value for name, value in kind.defaults.items())
+        assert options == dict(kind.options)
+    settings, _ = task_settings(KINDS["nli"], {"train_embeddings": "true", "epochs": "0.5", "seed": 3})
+    assert (settings.train_embeddings, settings.epochs, settings.seed) == (True, 0.5, 3)
+
+
+def test_seeds_are_found_in_their_order(tmp_path):
+    for name in ("seed-10", "seed-9", "seed-x", "other"):
+        (tmp_path / name).mkdir()
+    assert [Path(name).name for name in seed_folders(tmp_path)] == ["seed-9", "seed-10"]
+    assert seed_folders(tmp_path / "other") == [str(tmp_path / "other")]
+    assert seed_folders("owner/name") == ["owner/name"]
+
+
+def test_scores_of_seeds_are_combined():
+    ones = np.ones(10)
+    counts = [Counts(np.arange(10) < k, ones) for k in (4, 6)]
+    combined = combine([({"task": "nli", "accuracy": each.score, "n": 10}, {"accuracy": each}) for each in counts])
+    assert combined["accuracy"] == pytest.approx(0.5)
+    assert combined["seeds"] == {"accuracy": [0.4, 0.6]}
+    assert combined["intervals"]["accuracy"][0] < 0.5 < combined["intervals"]["accuracy"][1]
