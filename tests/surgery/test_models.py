@@ -37,6 +37,7 @@ from lingraft.surgery import (
     load_tokenizer,
     resolve_model,
     save_model,
+    transformer_folder,
     vocabulary_parameters,
     with_masked_lm_head,
 )
@@ -151,6 +152,58 @@ def test_a_sentence_encoder_with_a_head_is_read_either_way(sentence_model_folder
     assert load_model(tmp_path / "model", head=True).has_head
     plain = SentenceTransformer(str(sentence_model_folder), device="cpu").encode(LINES[:3])
     np.testing.assert_allclose(SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(LINES[:3]), plain)
+
+
+@pytest.fixture
+def nested_sentence_folder(sentence_model_folder: Path, tmp_path: Path) -> Path:
+    """A sentence encoder whose transformer lies in a folder of its own, as older ones do."""
+    folder = tmp_path / "nested"
+    shutil.copytree(sentence_model_folder, folder)
+    inner = folder / "0_Transformer"
+    inner.mkdir()
+    for path in [*folder.iterdir()]:
+        if path.is_file() and path.name not in ("modules.json", "config_sentence_transformers.json"):
+            path.rename(inner / path.name)
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    modules[0]["path"] = "0_Transformer"
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    return folder
+
+
+def test_a_transformer_in_a_folder_of_its_own_is_found(
+    nested_sentence_folder: Path, sentence_model_folder: Path
+) -> None:
+    top, nested = load_model(sentence_model_folder), load_model(nested_sentence_folder)
+    assert (nested.kind, nested.max_length, nested.folder) == ("sentence", top.max_length, nested_sentence_folder)
+    for name, value in top.model.state_dict().items():
+        assert torch.equal(nested.model.state_dict()[name], value)
+    assert tokenizer_hash(load_tokenizer(nested_sentence_folder)) == tokenizer_hash(top.tokenizer)
+    assert transformer_folder(nested_sentence_folder) == nested_sentence_folder / "0_Transformer"
+    assert transformer_folder(sentence_model_folder) == sentence_model_folder
+
+
+def test_a_transformer_in_a_folder_of_its_own_is_written_there(nested_sentence_folder: Path, tmp_path: Path) -> None:
+    source = load_model(nested_sentence_folder)
+    foreign = train_tokenizer(source.tokenizer, LINES)
+    target = graft(source, foreign, build_table(source.tokenizer, foreign))
+    save_model(target, tmp_path / "model")
+    assert not list((tmp_path / "model").glob("*.safetensors"))
+    with torch.inference_mode():
+        batch = foreign(LINES[:5], padding=True, return_tensors="pt")
+        own = target.embed(batch.input_ids, batch.attention_mask)
+    encoder = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    np.testing.assert_allclose(encoder.encode(LINES[:5]), own, atol=1e-6)
+    assert load_model(tmp_path / "model").model.config.vocab_size == len(foreign)
+    save_model(source.with_model(with_masked_lm_head(source.model)), tmp_path / "head")
+    assert load_model(tmp_path / "head", head=True).kind == "masked"
+
+
+def test_a_transformer_outside_its_folder_is_refused(nested_sentence_folder: Path) -> None:
+    modules = json.loads((nested_sentence_folder / "modules.json").read_text(encoding="utf-8"))
+    modules[0]["path"] = "../elsewhere"
+    (nested_sentence_folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"names the path '../elsewhere' outside its folder"):
+        load_model(nested_sentence_folder)
 
 
 def test_a_sentence_encoder_of_unknown_folder_cannot_be_written(sentence_model_folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 import tiny
-from lingraft.errors import CorpusError, ModelError
+from lingraft.errors import CorpusError, ModelError, RecipeError
 from lingraft.surgery import LanguageModel, from_transformers
 from lingraft.tasks import evaluate_lm
 from lingraft.vocabulary import all_special_ids
@@ -180,3 +180,113 @@ def test_a_masked_model_without_mask_token_is_refused() -> None:
 def test_text_without_a_token_is_refused(wordpiece: PreTrainedTokenizerFast, lines: list[str]) -> None:
     with pytest.raises(CorpusError):
         evaluate_lm(from_transformers(tiny.bert(wordpiece), wordpiece), lines)
+
+
+# pseudo-log-likelihood
+
+
+def blocks_of(model: LanguageModel, lines: list[str], length: int) -> list[list[int]]:
+    """The running text as evaluation sees it: lines closed by the separator, blocks opened by the first token."""
+    opening, closing = model.tokenizer.cls_token_id, model.tokenizer.sep_token_id
+    ids: list[int] = []
+    for line in lines:
+        ids += [*model.tokenizer(line, add_special_tokens=False).input_ids, closing]
+    return [[opening, *ids[start : start + length - 1]] for start in range(0, len(ids), length - 1)]
+
+
+def naive(model: LanguageModel, lines: list[str], length: int) -> tuple[float, int]:
+    """Loss of the ordinary tokens, one at a time, and how many they are."""
+    special, total, count = all_special_ids(model.tokenizer), 0.0, 0
+    for block in blocks_of(model, lines, length):
+        for place, token in enumerate(block):
+            if token in special:
+                continue
+            hidden = torch.tensor([block])
+            hidden[0, place] = model.tokenizer.mask_token_id
+            with torch.inference_mode():
+                total -= float(model.model(input_ids=hidden).logits[0, place].log_softmax(-1)[token])
+            count += 1
+    return total, count
+
+
+@pytest.mark.parametrize("family", ["bert", "bert-padded", "roberta", "xlm-roberta"])
+@pytest.mark.parametrize("batch_size", [5, 16])
+def test_pll_hides_every_token_once(family: str, batch_size: int) -> None:
+    model = make(family)
+    lines = LINES[:9]
+    total, count = naive(model, lines, 21)
+    scores = evaluate_lm(model, lines, length=21, batch_size=batch_size, method="pll")
+    n_bytes = sum(len(line.encode()) for line in lines)
+    assert count == scores["n_tokens"], "no token is unknown, so all are predicted"
+    assert scores["loss"] == pytest.approx(total / count, rel=1e-5)
+    assert scores["bits_per_byte"] == pytest.approx(total / math.log(2) / n_bytes, rel=1e-5)
+    assert scores["unknown_share"] == 0
+
+
+@pytest.mark.parametrize("method", ["fixed", "pll"])
+def test_the_end_of_the_text_is_not_lost(method: Any) -> None:
+    """Lines are added until the last block has had every length from one token on."""
+    model = make("bert")
+    seen = set()
+    for n in range(1, 12):
+        lines = LINES[:n]
+        last = blocks_of(model, lines, 9)[-1]
+        ordinary = set(last) - all_special_ids(model.tokenizer)
+        seen.add(len(last))
+        scores = evaluate_lm(model, lines, length=9, batch_size=3, method=method)
+        if method == "pll":
+            total, count = naive(model, lines, 9)
+            assert scores["loss"] == pytest.approx(total / count, rel=1e-5)
+        assert math.isfinite(scores["loss"])
+        assert ordinary or len(last) == 2, "a block of special tokens only holds a separator"
+    assert len(seen) > 4
+
+
+@pytest.mark.parametrize("method", ["fixed", "pll"])
+def test_a_single_token_without_special_tokens_around_it_is_predicted(method: Any) -> None:
+    tokenizer = tiny.rebuilt(tiny.wordpiece_tokenizer(), post_processor=None)
+    tokenizer.cls_token = tokenizer.sep_token = None
+    model = from_transformers(tiny.bert(tokenizer), tokenizer)
+    word = next(token for token in tiny.words() if len(tokenizer(token, add_special_tokens=False).input_ids) == 1)
+    scores = evaluate_lm(model, [word], method=method)
+    masked = torch.tensor([[tokenizer.mask_token_id]])
+    token = tokenizer(word, add_special_tokens=False).input_ids[0]
+    assert scores["n_tokens"] == 1
+    if method == "pll":
+        expected = -float(model.model(input_ids=masked).logits[0, 0].log_softmax(-1)[token].detach())
+        assert scores["loss"] == pytest.approx(expected, rel=1e-5)
+    assert scores["loss"] > 0
+
+
+def test_the_fixed_masks_are_a_sample_of_the_pseudo_log_likelihood() -> None:
+    model = make("bert")
+    exact = evaluate_lm(model, LINES, length=32, method="pll")
+    sample = evaluate_lm(model, LINES, length=32, mask_rate=0.05)
+    assert sample["loss"] == pytest.approx(exact["loss"], rel=0.1)
+
+
+@pytest.mark.parametrize("method", ["fixed", "pll"])
+def test_unknown_tokens_are_told(wordpiece: PreTrainedTokenizerFast, method: Any) -> None:
+    """They are not predicted, and count with the mean loss."""
+    model = from_transformers(tiny.bert(wordpiece), wordpiece)
+    lines = ["ba re 世 ka", "ba 世界 re"]
+    ids = [token for line in lines for token in wordpiece(line, add_special_tokens=False).input_ids]
+    unknown = ids.count(wordpiece.unk_token_id)
+    assert unknown
+    scores = evaluate_lm(model, lines, method=method)
+    assert scores["unknown_share"] == pytest.approx(unknown / len(ids))
+    assert scores["n_tokens"] == len(ids)
+    if method == "pll":
+        total, count = naive(model, lines, 64)
+        assert count == len(ids) - unknown
+        assert scores["loss"] == pytest.approx(total / count, rel=1e-5)
+
+
+def test_pll_of_a_causal_model_is_refused() -> None:
+    with pytest.raises(ModelError, match="causal model's loss is exact as it is"):
+        evaluate_lm(make("gpt2"), LINES, method="pll")
+
+
+def test_another_method_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"no method 'exact' .* fixed or pll was expected"):
+        evaluate_lm(make("bert"), LINES, method="exact")  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..corpus import TokenSequences, clean
 from ..errors import ModelError
-from ..vocabulary import frame, plain_backend, special_ids
+from ..vocabulary import all_special_ids, frame, plain_backend, special_ids
 
 Array = np.ndarray[Any, Any]
 
@@ -73,7 +73,9 @@ def _pieces(words: list[list[int]], room: int) -> Iterator[list[list[int]]]:
 def _subwords(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]]) -> Iterator[list[list[int]]]:
     """For every sentence the subword ids of each of its words, at least one a word."""
     backend = plain_backend(tokenizer)
-    backend.encode_special_tokens = True  # a word of the text that looks like a special token is none
+    # text that looks like a special token is none; Unigram finds it among its pieces all the same
+    backend.encode_special_tokens = True
+    special = all_special_ids(tokenizer)
     roles = special_ids(tokenizer)
     unknown = next((roles[role] for role in ("unk", "mask", "pad") if role in roles), 0)
     for start in range(0, len(sentences), 1000):
@@ -86,7 +88,7 @@ def _subwords(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[s
             begins = np.asarray([offsets[0] for offsets in encoding.offsets], np.int64)
             owners = np.minimum(np.searchsorted(ends, begins, side="right"), len(words) - 1)
             for word, subword in zip(np.maximum.accumulate(owners).tolist(), encoding.ids, strict=True):
-                spelled[word].append(subword)
+                spelled[word].append(unknown if subword in special else subword)
             yield [word or [unknown] for word in spelled]
 
 
