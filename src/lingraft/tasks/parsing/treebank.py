@@ -164,7 +164,7 @@ class _Reader:
                 continue
             fields = line.split("\t")
             if len(fields) != len(COLUMNS):
-                raise self._wrong(row, f"has {len(fields)} columns; CoNLL-U has {len(COLUMNS)}, separated by tabs.")
+                raise self._wrong(row, f"has {_columns(len(fields))}; CoNLL-U has {len(COLUMNS)}, separated by tabs.")
             expected = order.take(fields[_ID])
             if expected:
                 raise self._wrong(row, f"has the ID '{_short(fields[_ID])}'; {expected}.")
@@ -209,6 +209,8 @@ class _Reader:
         if len(roots) > 1:
             first, second = roots[0] + 1, roots[1] + 1
             raise self._wrong(rows[roots[1]], f"makes word {second} a second root beside word {first}; a tree has one.")
+        if not roots:
+            raise self._wrong(rows[0], "begins a sentence without a root; one of its words has the HEAD 0.")
         inside = _cycle(heads)
         if inside is not None:
             raise self._wrong(rows[inside], f"is part of a cycle: from word {inside + 1} the heads lead back to it.")
@@ -250,6 +252,10 @@ def _number(field: str) -> int | None:
     if not (field.isascii() and field.isdigit()) or len(field) > 9 or (field[0] == "0" and field != "0"):
         return None
     return int(field)
+
+
+def _columns(n: int) -> str:
+    return f"{n} column" if n == 1 else f"{n} columns"
 
 
 def _short(field: str) -> str:
