@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from .intervals import Counts
 from .loop import Task
 from .nli import NliModel, NliTask, evaluate_nli, load_nli, new_nli_model
 from .nli_data import read_nli
+from .parsing import Parser, ParserSettings, ParsingTask, Sentence, build_parser, count_attachments, load_parser
+from .parsing import read_conllu as read_treebank
 from .settings import FinetuneSettings
 from .tag_data import TaggedSentences, read_tags
 from .tagging import TaggingModel, TaggingTask, load_tagger, new_tagger, tagging_counts
@@ -58,8 +60,35 @@ def _evaluate_tagging(tagger: TaggingModel, examples: TaggedSentences) -> Evalua
     return {"task": "tag", name: counts.score, "n": examples.n_words}, {name: counts}
 
 
+def _new_parser(
+    encoder: LanguageModel, examples: Sequence[Sentence], settings: FinetuneSettings, options: Mapping[str, Any]
+) -> Parser:
+    return build_parser(encoder, examples, ParserSettings(**options), settings.seed)
+
+
+def _evaluate_parser(parser: Parser, examples: Sequence[Sentence]) -> Evaluated:
+    parses = parser.parse(examples)
+    results: dict[bool, dict[str, Any]] = {}
+    counts: dict[str, Counts] = {}
+    for punct in (True, False):
+        found = count_attachments(examples, parses, punct)
+        results[punct] = {"uas": found.uas, "las": found.las, "n_words": found.n_words, "punct": punct}
+        suffix = "" if punct else "_without_punct"
+        counts[f"uas{suffix}"] = Counts(found.heads, found.words)
+        counts[f"las{suffix}"] = Counts(found.labelled, found.words)
+    return {
+        "task": "parse", **results[True], "n": len(examples), "without_punct": results[False],
+        "uas_without_punct": results[False]["uas"], "las_without_punct": results[False]["las"],
+    }, counts  # fmt: skip
+
+
 KINDS: dict[str, TaskKind] = {
     "nli": TaskKind(read_nli, _new_nli, NliTask, load_nli, evaluate_nli, {}, {}),
+    "parse": TaskKind(
+        read_treebank, _new_parser, ParsingTask, load_parser, _evaluate_parser,
+        {"epochs": 10.0, "batch_size": 16, "learning_rate": 1e-4, "head_learning_rate": 2e-3, "evaluations": 10},
+        asdict(ParserSettings()),
+    ),
     "tag": TaskKind(
         lambda name: read_tags(Path(name)), _new_tagger, TaggingTask, load_tagger, _evaluate_tagging,
         {"epochs": 3.0}, {},

@@ -127,6 +127,8 @@ def _load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     lost = sorted(key for key in found["missing_keys"] if "pooler" not in key)
     if lost:
         raise ModelError(f"'{folder}' lacks {len(lost)} of the weights of its model, '{lost[0]}' for one.")
+    if any("pooler" in key for key in found["missing_keys"]):
+        model.base_model.pooler = None  # it was not saved, so it is not to be made up
     return model.eval(), load_tokenizer(folder)
 
 

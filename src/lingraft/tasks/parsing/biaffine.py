@@ -1,0 +1,213 @@
+"""The deep biaffine parser of Dozat & Manning (2017), on the hidden states of a pretrained encoder.
+
+"Deep Biaffine Attention for Neural Dependency Parsing", equations 4 to 8. Four perceptrons make of every word a vector
+as dependent and as head, for arcs and for labels; with a 1 at the end of a vector written as [x; 1],
+
+    score of head h of word d      [arc_dependent(d); 1]^T U arc_head(h)
+    score of its label l           [label_dependent(d); 1]^T V_l [label_head(h); 1]
+
+so that the first knows how likely h is a head at all, and the second every bias there is. The paper's recurrent network
+is the pretrained encoder here, and no part-of-speech tags are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import RecipeError
+from .subwords import WordBatch
+
+Pooling = Literal["first", "mean"]
+Layers = Literal["last", "mix"]
+Root = Literal["vector", "first"]
+
+
+@dataclass(frozen=True)
+class ParserSettings:
+    """Shape of the parser on top of the encoder. RecipeError for a value that is impossible.
+
+    pooling: a word is the vector of its first subword, or the mean of all. layers: the encoder's last layer, or a
+    learned weighted mean of all its layers. root: the head of the root word is a learned vector, or what the encoder
+    makes of the first token of the sentence ([CLS]). arc_size, label_size: width of the perceptrons. dropout: on words
+    and perceptrons.
+    """
+
+    pooling: Pooling = "first"
+    layers: Layers = "last"
+    root: Root = "vector"
+    arc_size: int = 500
+    label_size: int = 100
+    dropout: float = 0.33
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("pooling", Pooling), ("layers", Layers), ("root", Root)):
+            if getattr(self, name) not in get_args(allowed):
+                raise RecipeError(
+                    f"The parser's '{name}' is one of {', '.join(get_args(allowed))}; given: '{getattr(self, name)}'."
+                )
+        for name in ("arc_size", "label_size"):
+            size = getattr(self, name)
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise RecipeError(f"The parser's '{name}' is a whole number of at least 1; given: {size!r}.")
+        if not 0 <= self.dropout < 1:
+            raise RecipeError(f"The parser's 'dropout' is at least 0 and less than 1; given: {self.dropout!r}.")
+
+
+class LayerMix(nn.Module):
+    """A weighted mean of layers, times a factor; both are learned (Peters et al. 2018, equation 1)."""
+
+    def __init__(self, n_layers: int) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(n_layers))
+        self.factor = nn.Parameter(torch.ones(()))
+
+    def forward(self, layers: Sequence[Tensor]) -> Tensor:
+        """Float (words, width) out of one such tensor for each layer."""
+        shares = self.factor * torch.softmax(self.weights, 0)
+        return torch.einsum("l,lnd->nd", shares.to(layers[0].dtype), torch.stack(tuple(layers)))
+
+
+def _perceptron(width: int, size: int, dropout: float) -> nn.Sequential:
+    linear = nn.Linear(width, size)
+    nn.init.orthogonal_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(linear, nn.LeakyReLU(0.1), nn.Dropout(dropout))
+
+
+def _with_one(vectors: Tensor) -> Tensor:
+    return torch.cat([vectors, vectors.new_ones(*vectors.shape[:-1], 1)], -1)
+
+
+@dataclass(frozen=True)
+class WordStates:
+    """Words as the perceptrons see them, for N words of B sentences with at most W words.
+
+    arcs: (B, W, W + 1), scores of heads; -inf for what is none: the word itself, and places beyond the sentence.
+    label_dependent: (N, label size). label_head: (B + N, label size), the roots of all sentences before the words.
+    inside: (B, W), bool, places with a word. offset: (B,), what to add to a head, counted from 1, to find it in
+    ``label_head``. sentence: (N,), of each word.
+    """
+
+    arcs: Tensor
+    label_dependent: Tensor
+    label_head: Tensor
+    inside: Tensor
+    offset: Tensor
+    sentence: Tensor
+
+
+class BiaffineHead(nn.Module):
+    """The layers on top of an encoder.
+
+    width: of the encoder's hidden states. n_layers: layers of the encoder, its embeddings not counted. n_labels: how
+    many relations there are. root_label, other_label: for each relation whether it may be that of the root word, and of
+    any other; all may be if none is named.
+    """
+
+    root_label: Tensor
+    other_label: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        n_layers: int,
+        n_labels: int,
+        settings: ParserSettings,
+        root_label: Sequence[bool] = (),
+        other_label: Sequence[bool] = (),
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        sizes = (settings.arc_size, settings.label_size)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.arc_dependent, self.label_dependent = (_perceptron(width, size, settings.dropout) for size in sizes)
+        self.arc_head, self.label_head = (_perceptron(width, size, settings.dropout) for size in sizes)
+        self.arc_weight = nn.Parameter(torch.zeros(settings.arc_size + 1, settings.arc_size))
+        self.label_weight = nn.Parameter(torch.zeros(n_labels, settings.label_size + 1, settings.label_size + 1))
+        self.mix = LayerMix(n_layers) if settings.layers == "mix" else None
+        self.root = nn.Parameter(torch.randn(width)) if settings.root == "vector" else None
+        for name, flags in (("root_label", root_label), ("other_label", other_label)):
+            mask = torch.tensor(list(flags), dtype=torch.bool) if any(flags) else torch.ones(n_labels, dtype=torch.bool)
+            self.register_buffer(name, mask, persistent=False)
+
+    def words(self, hidden: Sequence[Tensor], batch: WordBatch) -> Tensor:
+        """Vectors of all words, (N, width), after those of the roots, (B, width): float (B + N, width).
+
+        hidden: the encoder's layers, each (rows, tokens, width); with ``layers="last"`` only the last one is read.
+        """
+        layers = [layer.flatten(0, 1) for layer in (hidden if self.mix else hidden[-1:])]
+        n_sentences, width = batch.lengths.numel(), layers[0].shape[-1]
+        first_tokens = batch.starts * batch.input_ids.shape[1]
+        if self.settings.pooling == "first":
+            pooled = [layer[batch.first] for layer in layers]
+        else:
+            word = torch.repeat_interleave(torch.arange(batch.count.numel(), device=batch.count.device), batch.count)
+            begin = batch.count.cumsum(0) - batch.count
+            token = batch.first[word] + torch.arange(word.numel(), device=word.device) - begin[word]
+            zeros = [layer.new_zeros(batch.count.numel(), width) for layer in layers]
+            sums = [start.index_add(0, word, layer[token]) for start, layer in zip(zeros, layers, strict=True)]
+            pooled = [total / batch.count.unsqueeze(1).to(total.dtype) for total in sums]
+        if self.root is None:
+            pooled = [torch.cat([layer[first_tokens], words]) for layer, words in zip(layers, pooled, strict=True)]
+        vectors = self.mix(pooled) if self.mix else pooled[0]
+        if self.root is not None:
+            vectors = torch.cat([self.root.to(vectors.dtype).expand(n_sentences, width), vectors])
+        return self.dropout(vectors)  # type: ignore[no-any-return]
+
+    def forward(self, hidden: Sequence[Tensor], batch: WordBatch) -> WordStates:
+        """Scores of all arcs, and what scores of labels are made of."""
+        lengths = batch.lengths
+        n_sentences, n_words = lengths.numel(), batch.first.numel()
+        longest = int(lengths.max())
+        device = lengths.device
+        vectors = self.words(hidden, batch)
+        dependents = vectors[n_sentences:]
+        # words of all sentences lie one after the other behind the roots; places without one show the sentence's root
+        offset = n_sentences + lengths.cumsum(0) - lengths - 1
+        place = torch.arange(longest + 1, device=device)
+        sentence = torch.arange(n_sentences, device=device).unsqueeze(1)
+        is_head = place <= lengths.unsqueeze(1)
+        index = torch.where(is_head & (place > 0), offset.unsqueeze(1) + place, sentence)
+        inside = is_head[:, 1:]
+        weighted = _with_one(self.arc_dependent(dependents)) @ self.arc_weight
+        rows = torch.where(inside, index[:, 1:] - n_sentences, 0)
+        arcs = (weighted[rows] @ self.arc_head(vectors)[index].transpose(1, 2)).float()
+        itself = place[1:].unsqueeze(1) == place
+        arcs = arcs.masked_fill(itself | ~is_head.unsqueeze(1), -torch.inf)
+        return WordStates(
+            arcs=arcs,
+            label_dependent=self.label_dependent(dependents),
+            label_head=self.label_head(vectors),
+            inside=inside,
+            offset=offset,
+            sentence=torch.repeat_interleave(sentence.squeeze(1), lengths, output_size=n_words),
+        )
+
+    def label_scores(self, states: WordStates, heads: Tensor) -> Tensor:
+        """Scores of every relation of each word to the head given, float32 (N, labels). heads: int64 (N,)."""
+        index = torch.where(heads > 0, states.offset[states.sentence] + heads, states.sentence)
+        dependent, head = _with_one(states.label_dependent), _with_one(states.label_head[index])
+        n_labels, size, _ = self.label_weight.shape
+        weighted = (dependent @ self.label_weight.transpose(0, 1).reshape(size, n_labels * size)).view(
+            -1, n_labels, size
+        )
+        return (weighted @ head.unsqueeze(2)).squeeze(2).float()
+
+    def loss(self, states: WordStates, heads: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of the heads plus that of the labels at the right heads, over all words.
+
+        heads, labels: int64 (N,); heads counted from 1, 0 is the root.
+        """
+        arcs = F.cross_entropy(states.arcs[states.inside], heads)
+        return arcs + F.cross_entropy(self.label_scores(states, heads), labels)
+
+    def labels(self, states: WordStates, heads: Tensor) -> Tensor:
+        """The best relation of each word to the head given, int64 (N,), among those such a head may have."""
+        allowed = torch.where((heads == 0).unsqueeze(1), self.root_label, self.other_label)
+        return self.label_scores(states, heads).masked_fill(~allowed, -torch.inf).argmax(1)
