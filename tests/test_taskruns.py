@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import lingraft
 import tiny
@@ -17,6 +18,7 @@ from lingraft.tasks.intervals import Counts
 from lingraft.tasks.kinds import KINDS, task_kind
 from lingraft.tasks.nli import load_nli
 from lingraft.tasks.nli_data import LABELS
+from lingraft.tasks.parsing import load_parser, read_conllu
 
 QUICK = {"epochs": 1, "batch_size": 8, "precision": "float32", "evaluations": 1}
 
@@ -29,10 +31,11 @@ def nli_file(path: Path, n: int = 24, seed: int = 0, foreign: bool = False) -> P
     return path
 
 
-def pos_file(path: Path) -> Path:
-    """CoNLL-U in which every word's tag is told by its first letter."""
+def pos_file(path: Path, foreign: bool = False) -> Path:
+    """CoNLL-U in which every word's tag is told by its first letter, and its head is the word before it."""
     blocks = []
     for line in tiny.english_lines(12, longest=6):
+        line = tiny.cipher(line) if foreign else line
         rows = []
         for k, word in enumerate(line.split(), 1):
             tag = "NOUN" if word[0] < "g" else "VERB"
@@ -100,6 +103,80 @@ def test_the_whole_way_of_tagging(run, tmp_path, command):
     assert score["accuracy"] > 0.9
     assert score["n"] == sum(len(line.split()) for line in tiny.english_lines(12, longest=6))
     assert "seeds" not in score
+
+
+def test_the_whole_way_of_parsing(run, tmp_path, command):
+    data, foreign = pos_file(tmp_path / "train.conllu"), pos_file(tmp_path / "test.conllu", foreign=True)
+    status, out, err = command(
+        "finetune", "parse", "--model", run / "source", "--train", data, "--dev", data, "--out", tmp_path / "parser",
+        "--epochs", 20, "--learning-rate", 2e-3, "--set", "arc_size=20", "--set", "label_size=10",
+        "--set", "precision=float32", "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    made = json.loads(out)
+    assert made["options"]["arc_size"] == 20
+    assert made["runs"][0]["dev"]["las"] > 0.9
+    status, out, err = command(
+        "swap", "--task-model", tmp_path / "parser", "--to", run / "target", "--out", tmp_path / "swapped", "--json"
+    )
+    assert status == 0, err
+    assert json.loads(out)["swaps"][0]["origin"] == "verified"
+    head = "parser.safetensors"
+    assert (tmp_path / "swapped" / head).read_bytes() == (tmp_path / "parser" / head).read_bytes()
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("parser", "swapped"))
+    assert before.keys() == after.keys()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == [
+        "embeddings.word_embeddings.weight"
+    ]
+    status, out, err = command("evaluate", "parse", "--model", tmp_path / "swapped", "--data", foreign, "--json")
+    assert status == 0, err
+    score = json.loads(out)
+    assert (score["task"], score["punct"], score["n"]) == ("parse", True, 12)
+    assert set(score["intervals"]) == {"uas", "las", "uas_without_punct", "las_without_punct"}
+
+    text = tmp_path / "text.txt"
+    text.write_text("Éxn bàdù.\n\ncxé\n", encoding="utf-8")
+    status, _, err = command("parse", tmp_path / "swapped", text, "--out", tmp_path / "out.conllu")
+    assert status == 0, err
+    sentences = read_conllu(tmp_path / "out.conllu")
+    assert [sentence.forms for sentence in sentences] == [("Éxn", "bàdù", "."), ("cxé",)]
+    status, _, err = command("parse", tmp_path / "swapped", text, "--out", tmp_path / "out.conllu")
+    assert (status, "is there already" in err.replace("\n", " ")) == (2, True)
+
+
+def test_a_parser_object_is_swapped_like_its_folder(run, tmp_path):
+    data = pos_file(tmp_path / "train.conllu")
+    lingraft.finetune(
+        "parse", run / "source", train=data, dev=data, out=tmp_path / "parser", **{**QUICK, "arc_size": 20}
+    )
+    parser = load_parser(tmp_path / "parser")
+    words = [sentence.forms for sentence in read_conllu(pos_file(tmp_path / "test.conllu", foreign=True))]
+    english = parser.parse(words)
+    swapped = lingraft.swap(parser, run / "target").model
+    lingraft.swap(tmp_path / "parser", run / "target", tmp_path / "swapped")
+    assert swapped.parse(words) == load_parser(tmp_path / "swapped").parse(words)
+    assert parser.parse(words) == english
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("3\tba\t_\tX\t_\t_\t1\tdep\t_\t_", "line 2"),
+        ("2\tba\t_\tX\t_\t_\t2\tdep\t_\t_", "cycle"),
+        ("2\tba\t_\tX\t_\t_\t0\troot\t_\t_", "root"),
+        ("2\tba\t_\tX\t_\t_\t1\tdep\t_", "columns"),
+    ],
+)
+def test_a_broken_treebank_is_refused(row, message, run, tmp_path, command):
+    bad = tmp_path / "bad.conllu"
+    bad.write_text(f"1\tba\t_\tX\t_\t_\t0\troot\t_\t_\n{row}\n\n", encoding="utf-8")
+    status, _, err = command(
+        "finetune", "parse", "--model", run / "source", "--train", bad, "--dev", bad, "--out", tmp_path / "out"
+    )
+    assert status == 2
+    assert message in err
+    assert "line" in err
+    assert str(bad) in err.replace("\n", "")
 
 
 def test_python_gives_what_the_command_gives(run, tmp_path):

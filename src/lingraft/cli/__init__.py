@@ -29,11 +29,14 @@ evaluate_app = typer.Typer(no_args_is_help=True, help="Score a model.")
 for _command in (
     transfer.demo, transfer.transfer, transfer.resume,
     steps.tokenizer, alignment.align, alignment.score_alignment, alignment.lexicon, steps.table, steps.init,
-    tasks.finetune, tasks.swap,
+    tasks.finetune, tasks.swap, tasks.parse,
 ):  # fmt: skip
     app.command(_command.__name__.replace("_", "-"))(_command)
-for _score in (tasks.nli, tasks.tag, tasks.retrieval, tasks.lm):
-    evaluate_app.command()(_score)
+for _name, _score in (
+    ("nli", tasks.nli), ("parse", tasks.evaluate_parse), ("tag", tasks.tag),
+    ("retrieval", tasks.retrieval), ("lm", tasks.lm),
+):  # fmt: skip
+    evaluate_app.command(_name)(_score)
 app.add_typer(evaluate_app, name="evaluate")
 
 

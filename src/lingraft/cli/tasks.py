@@ -20,6 +20,7 @@ from .common import (
     done,
     print_json,
     print_table,
+    refuse_existing,
     refuse_nothing,
     show_score,
 )
@@ -159,6 +160,41 @@ def nli(
     from .. import taskruns
 
     show_score(taskruns.evaluate("nli", model, data, language=language), as_json)
+
+
+def evaluate_parse(
+    model: TaskModel,
+    data: Annotated[str, typer.Option("--data", help="A treebank in CoNLL-U.")],
+    seed: NoSeed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Attachment scores of a parser, with and without punctuation."""
+    from .. import taskruns
+
+    show_score(taskruns.evaluate("parse", model, data), as_json)
+
+
+def parse(
+    model: Annotated[str, typer.Argument(help="A parser's folder, as finetune parse or swap writes it.")],
+    file: Annotated[Path, typer.Argument(help="CoNLL-U (.conllu), or text, a sentence a line.")],
+    out: Out,
+    tokenised: Annotated[bool, typer.Option("--tokenised", help="The text's words stand between spaces.")] = False,
+    precision: Annotated[str, typer.Option("--precision", help="float32, bf16 or auto.")] = "float32",
+    seed: NoSeed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the dependency trees of a file as CoNLL-U."""
+    from ..tasks.parsing import load_parser, parse_file
+
+    refuse_existing(out)
+    with Display(quiet) as display:
+        result = parse_file(
+            load_parser(model), file, out, "tokenised" if tokenised else None, precision=precision,
+            on_progress=lambda done: display("parse", 0.0, f"{done:,} sentences"),
+        )  # fmt: skip
+    done(as_json, quiet, result, out)
 
 
 def tag(

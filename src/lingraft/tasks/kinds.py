@@ -13,7 +13,7 @@ from .intervals import Counts
 from .loop import Task
 from .nli import NliModel, NliTask, evaluate_nli, load_nli, new_nli_model
 from .nli_data import read_nli
-from .parsing import Parser, ParserSettings, ParsingTask, Sentence, build_parser, count_attachments, load_parser
+from .parsing import Parser, ParserSettings, ParsingTask, Sentence, build_parser, evaluate_parse, load_parser
 from .parsing import read_conllu as read_treebank
 from .settings import FinetuneSettings
 from .tag_data import TaggedSentences, read_tags
@@ -66,26 +66,10 @@ def _new_parser(
     return build_parser(encoder, examples, ParserSettings(**options), settings.seed)
 
 
-def _evaluate_parser(parser: Parser, examples: Sequence[Sentence]) -> Evaluated:
-    parses = parser.parse(examples)
-    results: dict[bool, dict[str, Any]] = {}
-    counts: dict[str, Counts] = {}
-    for punct in (True, False):
-        found = count_attachments(examples, parses, punct)
-        results[punct] = {"uas": found.uas, "las": found.las, "n_words": found.n_words, "punct": punct}
-        suffix = "" if punct else "_without_punct"
-        counts[f"uas{suffix}"] = Counts(found.heads, found.words)
-        counts[f"las{suffix}"] = Counts(found.labelled, found.words)
-    return {
-        "task": "parse", **results[True], "n": len(examples), "without_punct": results[False],
-        "uas_without_punct": results[False]["uas"], "las_without_punct": results[False]["las"],
-    }, counts  # fmt: skip
-
-
 KINDS: dict[str, TaskKind] = {
     "nli": TaskKind(read_nli, _new_nli, NliTask, load_nli, evaluate_nli, {}, {}),
     "parse": TaskKind(
-        read_treebank, _new_parser, ParsingTask, load_parser, _evaluate_parser,
+        read_treebank, _new_parser, ParsingTask, load_parser, evaluate_parse,
         {"epochs": 10.0, "batch_size": 16, "learning_rate": 1e-4, "head_learning_rate": 2e-3, "evaluations": 10},
         asdict(ParserSettings()),
     ),

@@ -42,18 +42,16 @@ def parser() -> Parser:
 
 
 def test_the_scores_of_a_treebank(parser):
-    scores = evaluate_parse(parser, SENTENCES)
+    scores, counts = evaluate_parse(parser, SENTENCES)
     parses = parser.parse(SENTENCES)
     whole, without = (count_attachments(SENTENCES, parses, punct) for punct in (True, False))
     assert scores == {
-        "task": "parse",
-        "uas": whole.uas,
-        "las": whole.las,
-        "n_words": sum(map(len, SENTENCES)),
-        "punct": True,
-        "without_punct": {"uas": without.uas, "las": without.las, "n_words": without.n_words, "punct": False},
-    }
+        "task": "parse", "uas": whole.uas, "las": whole.las, "n_words": sum(map(len, SENTENCES)), "punct": True,
+        "uas_without_punct": without.uas, "las_without_punct": without.las, "n_words_without_punct": without.n_words,
+        "n": len(SENTENCES),
+    }  # fmt: skip
     assert without.n_words < whole.n_words
+    assert {name: each.score for name, each in counts.items()} == {name: scores[name] for name in counts}
 
 
 def test_the_loss_of_a_batch_is_the_mean_over_its_words(parser):
@@ -70,7 +68,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_words(parser):
     assert float(together) == pytest.approx(alone / words, rel=1e-4)
     score = task.score()
     assert list(score) == ["las", "uas"]
-    assert score["las"] == evaluate_parse(parser, SENTENCES)["las"]
+    assert score["las"] == evaluate_parse(parser, SENTENCES)[0]["las"]
 
 
 def test_examples_that_cannot_be_learned_are_refused(parser):

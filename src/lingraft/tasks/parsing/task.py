@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from ...corpus import read_lines
 from ...errors import CorpusError, RecipeError
+from ..intervals import Counts
 from .attachment import count_attachments
 from .parser import Parser
 from .subwords import Array
@@ -81,19 +82,22 @@ class ParsingTask:
 
 def evaluate_parse(
     parser: Parser, sentences: Sequence[Sentence], batch_tokens: int = 4096, precision: str = "float32"
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Counts]]:
     """Attachment scores of a parser on a treebank with gold segmentation, as `count_attachments` defines them.
 
-    The scores, in [0, 1], count punctuation, as the evaluation of Universal Dependencies does; those under
-    ``without_punct`` leave it out. Counts for each sentence, for intervals, are what `count_attachments` gives for
-    ``parser.parse(sentences)``.
+    ``uas`` and ``las``, in [0, 1], count punctuation, as the evaluation of Universal Dependencies does;
+    ``uas_without_punct`` and ``las_without_punct`` leave it out. Also the counts for each sentence that every score is
+    a ratio of.
     """
     parses = parser.parse(sentences, batch_tokens, precision)
-    scores: dict[bool, dict[str, Any]] = {}
-    for punct in (True, False):
-        counts = count_attachments(sentences, parses, punct)
-        scores[punct] = {"uas": counts.uas, "las": counts.las, "n_words": counts.n_words, "punct": punct}
-    return {"task": "parse", **scores[True], "without_punct": scores[False]}
+    result: dict[str, Any] = {"task": "parse"}
+    counts: dict[str, Counts] = {}
+    for punct, suffix in ((True, ""), (False, "_without_punct")):
+        found = count_attachments(sentences, parses, punct)
+        result |= {f"uas{suffix}": found.uas, f"las{suffix}": found.las, f"n_words{suffix}": found.n_words}
+        counts[f"uas{suffix}"] = Counts(found.heads, found.words)
+        counts[f"las{suffix}"] = Counts(found.labelled, found.words)
+    return {**result, "punct": True, "n": len(sentences)}, counts
 
 
 def parse_file(
