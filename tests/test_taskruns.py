@@ -109,7 +109,7 @@ def test_the_whole_way_of_parsing(run, tmp_path, command):
     data, foreign = pos_file(tmp_path / "train.conllu"), pos_file(tmp_path / "test.conllu", foreign=True)
     status, out, err = command(
         "finetune", "parse", "--model", run / "source", "--train", data, "--dev", data, "--out", tmp_path / "parser",
-        "--epochs", 20, "--learning-rate", 2e-3, "--set", "arc_size=20", "--set", "label_size=10",
+        "--epochs", 40, "--learning-rate", 2e-3, "--set", "arc_size=20", "--set", "label_size=10",
         "--set", "precision=float32", "--json",
     )  # fmt: skip
     assert status == 0, err

@@ -47,7 +47,9 @@ def test_the_same_number_twice_whatever_the_random_state(family: str) -> None:
     first = evaluate_lm(model, LINES)
     torch.manual_seed(1)
     assert evaluate_lm(model, LINES) == first
-    assert set(first) == {"task", "loss", "bits_per_byte", "n_tokens", "unknown_share"}
+    assert set(first) == {"task", "loss", "bits_per_byte", "n_tokens", "unknown_share", "intervals"}
+    for name, (low, high) in first["intervals"].items():
+        assert low <= first[name] <= high
     assert math.isfinite(first["loss"])
 
 
@@ -118,9 +120,9 @@ def test_the_masked_loss_is_that_of_the_hidden_tokens(family: str, monkeypatch: 
     seen: list[tuple[Any, Any, Any]] = []
     honest = lm.masked_loss
 
-    def spy(network: Any, ids: Any, positions: Any, labels: Any, device: Any) -> torch.Tensor:
+    def spy(network: Any, ids: Any, positions: Any, labels: Any, *given: Any) -> torch.Tensor:
         seen.append((ids.copy(), positions.copy(), labels.copy()))
-        return honest(network, ids, positions, labels, device)
+        return honest(network, ids, positions, labels, *given)
 
     monkeypatch.setattr(lm, "masked_loss", spy)
     model = make(family)

@@ -16,6 +16,7 @@ from ..training.data import PackedBlocks
 from ..training.masking import mask_tokens, random_for
 from ..training.objectives import Side, causal_loss, masked_loss
 from ..vocabulary import special_ids
+from .intervals import Counts, bootstrap_interval
 
 Array = np.ndarray[Any, Any]
 
@@ -40,8 +41,8 @@ def evaluate_lm(
     mask_rate: float = 0.15,
     batch_size: int = 16,
     method: Literal["fixed", "pll"] = "fixed",
-) -> dict[str, float | int | str]:
-    """Loss in nats a predicted token, and bits per byte of the text.
+) -> dict[str, Any]:
+    """Loss in nats a predicted token, and bits per byte of the text, each with its 95 % interval under ``intervals``.
 
     A causal model predicts all tokens. Of a masked model, ``fixed`` hides 15 % of the tokens, the same on every
     evaluation, and is quick; ``pll`` hides every token once, alone, and so gives the pseudo-log-likelihood of the text
@@ -50,7 +51,8 @@ def evaluate_lm(
 
     Bits per byte = loss / ln 2 * tokens of the text / UTF-8 bytes of the text. A masked model is never asked for the
     unknown token: tokens of the text that are unknown count with the mean loss, however much text stands behind them.
-    unknown_share is their share; with many of them the number is better than the model.
+    unknown_share is their share; with many of them the number is better than the model. Intervals are by bootstrap
+    over the blocks of tokens that the text is read in.
 
     Raises ModelError without a head or, for a masked model, without a mask token, and for ``pll`` of a causal model;
     RecipeError for another method.
@@ -68,44 +70,48 @@ def evaluate_lm(
     text = encode(language_model.tokenizer, lines)
     side = Side(language_model, text, length)
     device = next(language_model.model.parameters()).device
-    total, predicted = 0.0, 0
+    total: list[Array] = []
+    predicted: list[Array] = []
     with torch.inference_mode():
         for number, ids in enumerate(_batches(side.blocks, batch_size, 2 if language_model.kind == "causal" else 1)):
             if language_model.kind == "masked" and side.special[ids].all():
                 continue  # nothing a masked model is asked for
             if method == "pll":
-                loss, n = _each_alone(side, ids, batch_size, device)
+                losses, rows = _each_alone(side, ids, batch_size, device)
             elif language_model.kind == "causal":
-                n = ids.shape[0] * (ids.shape[1] - 1)
-                loss = float(causal_loss(language_model.model, ids, device)) * n
+                losses = causal_loss(language_model.model, ids, device, "none").cpu().numpy()
+                rows = np.repeat(np.arange(ids.shape[0]), ids.shape[1] - 1)
             else:
                 random = random_for(_MASK_SEED, number)
                 changed, positions, labels = mask_tokens(
                     ids, side.special, side.mask_id, side.n_tokens, mask_rate, random
                 )
-                n = labels.size
-                loss = float(masked_loss(language_model.model, changed, positions, labels, device)) * n
-            total += loss
-            predicted += n
-    loss_per_token = total / max(1, predicted)
+                losses = masked_loss(language_model.model, changed, positions, labels, device, "none").cpu().numpy()
+                rows = positions // ids.shape[1]
+            total.append(np.bincount(rows, losses, ids.shape[0]))
+            predicted.append(np.bincount(rows, minlength=ids.shape[0]))
+    blocks = Counts(*(np.concatenate([np.zeros(1), *each]) for each in (total, predicted)))
     n_bytes = sum(len(line.encode()) for line in lines)
     n_tokens = int(np.asarray(text.lengths).sum())
+    bits = n_tokens / max(1, n_bytes) / math.log(2)
+    interval = bootstrap_interval(blocks.hits, blocks.totals)
     return {
         "task": "lm",
-        "loss": loss_per_token,
-        "bits_per_byte": loss_per_token / math.log(2) * n_tokens / max(1, n_bytes),
+        "loss": blocks.score,
+        "bits_per_byte": bits * blocks.score,
+        "intervals": {"loss": list(interval), "bits_per_byte": [bits * end for end in interval]},
         "n_tokens": n_tokens,
         "unknown_share": float((text.ids == special_ids(language_model.tokenizer).get("unk", -1)).mean()),
     }
 
 
-def _each_alone(side: Side, ids: Array, batch_size: int, device: torch.device) -> tuple[float, int]:
-    """Loss in nats of all ordinary tokens of some blocks, each predicted with no other hidden, and how many they are.
+def _each_alone(side: Side, ids: Array, batch_size: int, device: torch.device) -> tuple[Array, Array]:
+    """Loss in nats of every ordinary token of some blocks, predicted with no other hidden, and the block it is in.
 
     ids: int (blocks, length).
     """
     blocks, places = np.nonzero(~side.special[ids])
-    total = 0.0
+    losses = []
     for start in range(0, blocks.size, batch_size):
         block, place = blocks[start : start + batch_size], places[start : start + batch_size]
         rows = np.arange(block.size)
@@ -113,5 +119,5 @@ def _each_alone(side: Side, ids: Array, batch_size: int, device: torch.device) -
         labels = changed[rows, place]
         changed[rows, place] = side.mask_id
         positions = rows * ids.shape[1] + place
-        total += float(masked_loss(side.model, changed, positions, labels, device)) * labels.size
-    return total, int(blocks.size)
+        losses.append(masked_loss(side.model, changed, positions, labels, device, "none").cpu().numpy())
+    return np.concatenate(losses), blocks

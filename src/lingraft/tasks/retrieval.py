@@ -13,6 +13,7 @@ from ..evidence import encode
 from ..surgery import LanguageModel
 from ..training.data import pad
 from ..training.objectives import framed
+from .intervals import bootstrap_interval
 
 Array = np.ndarray[Any, Any]
 
@@ -47,26 +48,26 @@ def nearest(queries: Array, candidates: Array) -> Array:
     )
 
 
-def retrieval_scores(english: Array, foreign: Array) -> dict[str, float | int | str]:
+def retrieval_scores(english: Array, foreign: Array) -> dict[str, Any]:
     """Share of sentences, in both directions, whose nearest sentence of the other language is their translation.
 
+    ``intervals`` has the 95 % interval of each, by bootstrap over the sentences that are looked for.
     english, foreign: unit vectors, row k of one translates row k of the other. CorpusError if there are none, or more
     of one than of the other.
     """
     if not len(english) or len(english) != len(foreign):
         raise CorpusError(f"Retrieval needs pairs of sentences: {len(english):,} English, {len(foreign):,} foreign.")
     own = np.arange(len(english))
+    hits = {"en_to_xx": nearest(english, foreign) == own, "xx_to_en": nearest(foreign, english) == own}
     return {
         "task": "retrieval",
-        "en_to_xx": float((nearest(english, foreign) == own).mean()),
-        "xx_to_en": float((nearest(foreign, english) == own).mean()),
+        **{name: float(found.mean()) for name, found in hits.items()},
         "n": len(english),
+        "intervals": {name: list(bootstrap_interval(found, np.ones(own.size))) for name, found in hits.items()},
     }
 
 
-def evaluate_retrieval(
-    source: LanguageModel, target: LanguageModel, pairs: list[tuple[str, str]]
-) -> dict[str, float | int | str]:
+def evaluate_retrieval(source: LanguageModel, target: LanguageModel, pairs: list[tuple[str, str]]) -> dict[str, Any]:
     """Retrieval between English sentences under the source model and their translations under the target model."""
     return retrieval_scores(
         embed_sentences(source, [pair[0] for pair in pairs]), embed_sentences(target, [pair[1] for pair in pairs])

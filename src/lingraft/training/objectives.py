@@ -62,18 +62,23 @@ def only_positions(model: nn.Module, flat_positions: Tensor) -> Iterator[None]:
         handle.remove()
 
 
-def masked_loss(model: nn.Module, ids: Array, positions: Array, labels: Array, device: torch.device) -> Tensor:
-    """Mean cross-entropy in nats of the true tokens at the masked positions."""
+def masked_loss(
+    model: nn.Module, ids: Array, positions: Array, labels: Array, device: torch.device, reduction: str = "mean"
+) -> Tensor:
+    """Cross-entropy in nats of the true tokens at the masked positions; reduction ``none``: of each, (positions,)."""
     with only_positions(model, torch.from_numpy(positions).to(device)):
         logits = model(input_ids=torch.from_numpy(ids).long().to(device)).logits[0]
-    return F.cross_entropy(logits.float(), torch.from_numpy(labels).long().to(device))
+    return F.cross_entropy(logits.float(), torch.from_numpy(labels).long().to(device), reduction=reduction)
 
 
-def causal_loss(model: nn.Module, ids: Array, device: torch.device) -> Tensor:
-    """Mean cross-entropy in nats of every token given the ones before it in its block."""
+def causal_loss(model: nn.Module, ids: Array, device: torch.device, reduction: str = "mean") -> Tensor:
+    """Cross-entropy in nats of every token given the ones before it in its block.
+
+    reduction ``none``: of each, (blocks * (length - 1),), block by block.
+    """
     batch = torch.from_numpy(ids).long().to(device)
     logits = model(input_ids=batch).logits[:, :-1]
-    return F.cross_entropy(logits.float().reshape(-1, logits.shape[-1]), batch[:, 1:].reshape(-1))
+    return F.cross_entropy(logits.float().reshape(-1, logits.shape[-1]), batch[:, 1:].reshape(-1), reduction=reduction)
 
 
 class Side:
