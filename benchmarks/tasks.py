@@ -1,0 +1,150 @@
+"""Zero-shot tasks: trained once in English, tested in every language, as Markdown tables with 95 % intervals.
+
+Reads a folder with ``nli/``, ``xnli/`` and ``ud/`` (--lab or LINGRAFT_LAB) and finished runs of benchmarks/transfer.py:
+
+    python benchmarks/tasks.py nli MODEL --lab LAB --out WORK --runs RUNS/none-XX [--runs RUNS/distill-10m-XX]
+    python benchmarks/tasks.py parse MODEL --lab LAB --out WORK --runs RUNS/none-XX
+
+XX stands for the language. Every step is one command of lingraft in a process of its own; what is there is not done
+again. ``untouched`` is the English model as it is on the other language's text, the floor. The encoder is fine-tuned once
+as it is (--model's), and once more for each kind of run whose English model was changed by training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+LANGUAGES = ("fr", "ru", "ar", "hi", "vi", "zh")
+
+#: treebanks to test on; the first of a language is the one in the table, the others stand in results.json too
+TREEBANKS = {
+    "en": ("en_ewt-ud-test", "en_pud-ud-test"), "fr": ("fr_gsd-ud-test", "fr_pud-ud-test"),
+    "ru": ("ru_gsd-ud-test", "ru_pud-ud-test"), "ar": ("ar_pud-ud-test",), "hi": ("hi_pud-ud-test",),
+    "vi": ("vi_vtb-ud-test",), "zh": ("zh_gsdsimp-ud-test", "zh_pud-ud-test"),
+}  # fmt: skip
+
+Result = dict[str, Any]
+
+
+def lingraft(*arguments: object) -> Result:
+    """What a command prints with --json."""
+    done = subprocess.run(
+        ["lingraft", *map(str, arguments), "--json", "--quiet"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    result: Result = json.loads(done.stdout)
+    return result
+
+
+class Bench:
+    """One task: trained models, swapped ones and scores below one folder."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.task: str = arguments.task
+        self.lab: Path = arguments.lab
+        self.work: Path = arguments.out / arguments.task
+        self.arguments = arguments
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def file(self, name: str) -> Path:
+        """A file of the lab, compressed or not."""
+        return next(path for path in (self.lab / name, self.lab / f"{name}.zst") if path.is_file())
+
+    def tests(self, language: str) -> list[Path]:
+        """Test files of a language."""
+        if self.task == "nli":
+            return [self.file(f"xnli/test.{language}.tsv")]
+        return [self.file(f"ud/{name}.conllu") for name in TREEBANKS[language]]
+
+    def trained(self, encoder: Path) -> Path:
+        """The task model on an encoder, fine-tuned in English."""
+        # an English model that training left as it is is one and the same encoder
+        name = "english" if same_encoder(encoder, self.arguments.model) else encoder.parent.name
+        out = self.work / f"trained-{name}"
+        if not out.is_dir():
+            files = ("nli/en.train.tsv", "xnli/dev.en.tsv")
+            if self.task == "parse":
+                files = ("ud/en_ewt-ud-train.conllu", "ud/en_ewt-ud-dev.conllu")
+            train, dev = map(self.file, files)
+            sets = [part for setting in self.arguments.set for part in ("--set", setting)]
+            lingraft("finetune", self.task, "--model", encoder, "--train", train, "--dev", dev, "--out", out,
+                     "--seeds", self.arguments.seeds, *sets)  # fmt: skip
+        return out
+
+    def scores(self, model: Path, language: str) -> list[Result]:
+        """Scores of a task model on all tests of a language."""
+        return [lingraft("evaluate", self.task, "--model", model, "--data", test) for test in self.tests(language)]
+
+    def run(self) -> dict[str, dict[str, list[Result]]]:
+        """Scores by kind of run and language."""
+        path = self.work / "results.json"
+        results: dict[str, dict[str, list[Result]]] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+        def scored(kind: str, language: str, model: Path) -> None:
+            if language not in results.setdefault(kind, {}):
+                results[kind][language] = self.scores(model, language)
+                path.write_text(json.dumps(results, indent=1), encoding="utf-8")
+
+        languages = self.arguments.languages.split(",")
+        english = self.trained(self.arguments.model)
+        for language in ("en", *languages):
+            scored("untouched", language, english)
+        for pattern in self.arguments.runs:
+            kind = Path(pattern).name.replace("-XX", "")
+            for language in languages:
+                transferred = Path(pattern.replace("XX", language))
+                trained = self.trained(transferred / "source")
+                swapped = self.work / f"{kind}-{language}"
+                if not swapped.is_dir():
+                    lingraft("swap", "--task-model", trained, "--to", transferred / "target", "--out", swapped)
+                scored(kind, language, swapped)
+                if self.arguments.remove:
+                    shutil.rmtree(swapped)
+        return results
+
+
+def same_encoder(one: Path, other: Path) -> bool:
+    """Whether two model folders hold the same weights."""
+    return (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+
+
+def cell(result: Result, name: str) -> str:
+    """A score in percent with its interval."""
+    low, high = result["intervals"][name]
+    return f"{100 * result[name]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def main() -> None:
+    """Runs what is missing and prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=("nli", "parse"))
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--lab", type=Path, default=os.environ.get("LINGRAFT_LAB"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--runs", action="append", default=[], help="folders of transfers, XX for the language")
+    parser.add_argument("--languages", default=",".join(LANGUAGES))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], help="a setting of lingraft finetune")
+    parser.add_argument("--remove", action="store_true", help="remove swapped models once they are scored")
+    arguments = parser.parse_args()
+    if arguments.lab is None:
+        parser.error("say where the data lies: --lab FOLDER or LINGRAFT_LAB")
+    arguments.lab = Path(arguments.lab)
+    results = Bench(arguments).run()
+    names = ["accuracy"] if arguments.task == "nli" else ["uas", "las", "las_without_punct"]
+    languages = ["en", *arguments.languages.split(",")]
+    for name in names:
+        print(f"\n{name}\n\n| | {' | '.join(languages)} |\n{'|---' * (len(languages) + 1)}|")
+        for kind, scores in results.items():
+            cells = [cell(scores[each][0], name) if each in scores else "" for each in languages]
+            print(f"| {kind} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
