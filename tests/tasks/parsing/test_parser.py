@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "choice", [{}, {"pooling": "mean", "layers": "mix", "root": "first"}], ids=["default", "other"]
+    "choice", [{}, {"pooling": "mean", "layers": "mix", "root": "vector"}], ids=["default", "other"]
 )
 def test_a_parser_learns_twenty_sentences_by_heart(choice):
     tokenizer = tiny.wordpiece_tokenizer()
@@ -164,6 +165,17 @@ def test_new_layers_depend_on_the_seed_alone():
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(first.arc_head[0].weight, again.arc_head[0].weight)
     assert not torch.equal(first.arc_head[0].weight, other.arc_head[0].weight)
+
+
+def test_the_root_is_the_token_before_a_text_where_there_is_one():
+    wordpiece, plain = tiny.wordpiece_tokenizer(), tiny.rebuilt(tiny.bytebpe_tokenizer(), post_processor=None)
+    with_cls = from_transformers(tiny.bert(wordpiece), wordpiece)
+    without = from_transformers(tiny.gpt2(plain), plain)
+    assert build_parser(with_cls, SENTENCES, SMALL).settings.root == "cls"
+    assert build_parser(with_cls, SENTENCES, replace(SMALL, root="vector")).settings.root == "vector"
+    assert build_parser(without, SENTENCES, SMALL).settings.root == "vector"
+    with pytest.raises(RecipeError, match="can only be 'vector'"):
+        build_parser(without, SENTENCES, replace(SMALL, root="cls"))
 
 
 def test_parsing_leaves_a_training_parser_in_training():

@@ -25,7 +25,7 @@ from .subwords import WordBatch
 
 Pooling = Literal["first", "mean"]
 Layers = Literal["last", "mix"]
-Root = Literal["vector", "first"]
+Root = Literal["auto", "cls", "vector"]
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class ParserSettings:
     """Shape of the parser on top of the encoder. RecipeError for a value that is impossible.
 
     pooling: a word is the vector of its first subword, or the mean of all. layers: the encoder's last layer, or a
-    learned weighted mean of all its layers. root: the head of the root word is a learned vector, or what the encoder
-    makes of the first token of the sentence ([CLS]). arc_size, label_size: width of the perceptrons. dropout: on words
-    and perceptrons.
+    learned weighted mean of all its layers. root: what stands for the head of the root word: the vector of the token
+    that the tokenizer puts before a text ([CLS]), or a learned one; ``auto`` is the first where there is such a token.
+    arc_size, label_size: width of the perceptrons. dropout: on words and perceptrons.
     """
 
     pooling: Pooling = "first"
     layers: Layers = "last"
-    root: Root = "vector"
+    root: Root = "auto"
     arc_size: int = 500
     label_size: int = 100
     dropout: float = 0.33

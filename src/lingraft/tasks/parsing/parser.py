@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ...errors import CorpusError, ModelError, RecipeError
 from ...surgery import LanguageModel, load_model, resolve_model, save_tokenizer
 from ...training import autocast, resolve_precision
+from ...vocabulary import frame
 from .attachment import Parse
 from .biaffine import BiaffineHead, ParserSettings, WordStates
 from .mst import decode_trees
@@ -101,14 +102,14 @@ class Parser(nn.Module):
     def parse(
         self,
         sentences: Sequence[Sentence | Sequence[str]],
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         precision: str = "float32",
     ) -> list[Parse]:
         """The trees of sentences, each given as its words, in their order. Every tree has exactly one root.
 
-        batch_tokens: subwords, padding included, that are read at once. precision: ``float32``, ``bf16``, or ``auto``
-        for bf16 where the device has it in hardware. Raises RecipeError for other values, and RunError when the model's
-        scores are no numbers.
+        batch_tokens: subwords, padding included, that are read at once; by default 2,048, and on a GPU 16,384.
+        precision: ``float32``, ``bf16``, or ``auto`` for bf16 where the device has it in hardware. Raises RecipeError
+        for other values, and RunError when the model's scores are no numbers.
         """
         words = [sentence.forms if isinstance(sentence, Sentence) else sentence for sentence in sentences]
         full = [k for k, forms in enumerate(words) if len(forms)]
@@ -119,9 +120,11 @@ class Parser(nn.Module):
         return parses
 
     def parse_subwords(
-        self, sentences: Sequence[Subwords], batch_tokens: int = 4096, precision: str = "float32"
+        self, sentences: Sequence[Subwords], batch_tokens: int | None = None, precision: str = "float32"
     ) -> list[Parse]:
         """What `parse` does, for sentences that ``subwords.encode`` encoded."""
+        if batch_tokens is None:
+            batch_tokens = 2048 if self.device.type == "cpu" else 16_384
         if batch_tokens < 1:
             raise RecipeError(f"A parser reads at least 1 token at once; given: {batch_tokens}.")
         if precision not in ("float32", "bf16", "auto"):
@@ -189,8 +192,14 @@ def build_parser(
 
     The parser takes the model's encoder over, without its language-modelling head and the layer that pools a sentence,
     which it has no use for. sentences: of the training treebank. seed: of the new layers' first weights. Raises
-    CorpusError when there is no sentence with a tree.
+    CorpusError when there is no sentence with a tree, and RecipeError when the settings want a [CLS] that is not there.
     """
+    settings = settings or ParserSettings()
+    has_cls = bool(frame(language_model.tokenizer)[0])
+    if settings.root == "cls" and not has_cls:
+        raise RecipeError("The tokenizer puts no token before a text, so the parser's 'root' can only be 'vector'.")
+    if settings.root == "auto":
+        settings = replace(settings, root="cls" if has_cls else "vector")
     root_labels: set[str] = set()
     other_labels: set[str] = set()
     for sentence in sentences:
@@ -206,7 +215,7 @@ def build_parser(
             language_model.tokenizer,
             language_model.max_length,
             sorted(root_labels | other_labels),
-            settings or ParserSettings(),
+            settings,
             root_labels,
             other_labels,
         )

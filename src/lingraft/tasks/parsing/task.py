@@ -81,7 +81,7 @@ class ParsingTask:
 
 
 def evaluate_parse(
-    parser: Parser, sentences: Sequence[Sentence], batch_tokens: int = 4096, precision: str = "float32"
+    parser: Parser, sentences: Sequence[Sentence], batch_tokens: int | None = None, precision: str = "float32"
 ) -> tuple[dict[str, Any], dict[str, Counts]]:
     """Attachment scores of a parser on a treebank with gold segmentation, as `count_attachments` defines them.
 
@@ -105,7 +105,7 @@ def parse_file(
     path: str | PathLike[str],
     out: str | PathLike[str],
     input_format: InputFormat | None = None,
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
     precision: str = "float32",
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
