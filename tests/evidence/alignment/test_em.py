@@ -257,10 +257,9 @@ def by_enumeration(
         null = [np.zeros(types), np.zeros(types)]
         jumped, exposed = np.zeros((2, 2 * centre + 1)), np.zeros((2, 2 * centre + 1))
         likelihood = [0.0, 0.0]
-        for side, k in itertools.product(range(2), range(len(english))):
+        used = [k for k in range(len(english)) if english[k] and foreign[k]]
+        for side, k in itertools.product(range(2), used):
             e, f = english[k], foreign[k]
-            if not e or not f:
-                continue
             totals = (counts + prior).sum(side) + chosen.alpha * types
             probability = np.zeros((len(f), len(e)))
             for line, j, i in own:
@@ -277,7 +276,7 @@ def by_enumeration(
                 if line == k:
                     both[line, j, i].append((truth.posterior, truth.posterior.T)[side][j, i])
             np.add.at(null[side], child, truth.null)
-            likelihood[side] += truth.log_likelihood / sum(map(len, (foreign, english)[side]))
+            likelihood[side] += truth.log_likelihood / sum(len((foreign, english)[side][x]) for x in used)
             for distance in truth.jumped:
                 jumped[side, centre - distance] += truth.jumped[distance]
                 exposed[side, centre - distance] += truth.exposed[distance]

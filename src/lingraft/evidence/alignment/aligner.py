@@ -74,7 +74,7 @@ class BitextAligner:
 
     @property
     def log_likelihood(self) -> list[tuple[float, float]]:
-        """Per iteration, in nats a token: foreign given English, English given foreign."""
+        """Per iteration, in nats a token of pairs with two sides: foreign given English, English given foreign."""
         return self._training.log_likelihood
 
     def links(self, *ways: tuple[str, float]) -> Iterator[tuple[Links, ...]]:
@@ -115,8 +115,8 @@ class Alignment:
 
     links: those taken, ``links[k]`` for pair k a list of (English position, foreign position), with their posteriors in
     ``links.posterior``. likely: all with a posterior of at least 0.01. model: to save, or to align more text with.
-    too_long: how many pairs were left unaligned for their length. log_likelihood: per iteration, in nats a token,
-    foreign given English and English given foreign.
+    too_long: how many pairs were left unaligned for their length. log_likelihood: per iteration, in nats a token of the
+    pairs that were aligned, foreign given English and English given foreign.
     """
 
     links: Links

@@ -64,6 +64,13 @@ class Block:
     def own(self) -> Array:
         return self.arrays["own"]
 
+    @property
+    def used_tokens(self) -> Array:
+        """Foreign and English tokens of the pairs that have both, int64 (2,): those whose likelihood is looked at."""
+        lengths = np.diff([self.pairs.foreign_offsets, self.pairs.english_offsets])
+        result: Array = lengths[:, lengths.all(0)].sum(1)
+        return result
+
     def sentence_bounds(self, chunks: int = CHUNKS) -> Array:
         """Cuts the sentence pairs into chunks of about equally many tokens."""
         return bounds(self.pairs.english_offsets + self.pairs.foreign_offsets, chunks)
@@ -146,11 +153,12 @@ def prepare(pairs: Pairs, n_english: int, n_foreign: int, workers: Workers) -> t
 
 def find_candidates(
     block: Block, english: Side, foreign: Side, settings: AlignerSettings, prior: Csr, workers: Workers
-) -> tuple[tuple[Array, Array], tuple[float, float]]:
+) -> tuple[tuple[Array, Array], Array]:
     """Runs the first stage in both directions and puts the links worth considering into the block.
 
     Returns the pairs of types they link, CSR (foreign types x English types) indptr, columns; ``cell`` holds the rank
-    of each link in its row. And the log-likelihoods in nats, foreign given English and English given foreign.
+    of each link in its row. And the log-likelihoods in nats, foreign given English and English given foreign, float64
+    (2,).
     """
     pairs, n_foreign = block.pairs, foreign.types
     to_english, likelihood_e = _direction(block, english, foreign, settings, _transposed(prior, english.types), workers)
@@ -170,7 +178,7 @@ def find_candidates(
         CHUNKS,
     )
     cells = np.concatenate([[0], np.cumsum(lengths)]), np.concatenate(columns)
-    return cells, (likelihood_f, likelihood_e)
+    return cells, np.array([likelihood_f, likelihood_e]) + block.used_tokens * np.log1p(-settings.null)
 
 
 def _merged(
@@ -193,7 +201,7 @@ def _merged(
 def _direction(
     block: Block, child: Side, parent: Side, settings: AlignerSettings, prior: Csr, workers: Workers
 ) -> tuple[candidates.Found, float]:
-    """The first stage in one direction: the links it finds in the block, and the log-likelihood."""
+    """The first stage in one direction: the links it finds in the block, and the log-likelihood as `ibm` gives it."""
     first, last = block.range
     tokens = int(child.offsets[last] - child.offsets[first])
     totals = parent.totals + np.bincount(prior.columns, prior.values, parent.types) + settings.alpha * child.types
@@ -214,7 +222,7 @@ def _direction(
         posterior.append(part[1])
         likelihood += part[2]
     found = candidates.Found(links, candidates.starts_in_order(where, links), position.finished(), posterior.finished())
-    return found, likelihood + tokens * float(np.log1p(-settings.null))
+    return found, likelihood
 
 
 def _transposed(matrix: Csr, columns: int) -> Csr:

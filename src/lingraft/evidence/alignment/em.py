@@ -163,7 +163,7 @@ class Training:
         for number, block in enumerate(self.blocks):
             cells, both = find_candidates(block, *sides, self.settings, self._prior, self.workers)
             likelihood += both
-            tokens += block.pairs.foreign.size, block.pairs.english.size
+            tokens += block.used_tokens
             if folder:
                 block.put_away(folder / f"{number}.npz")
             pattern = union(*pattern, *cells)
@@ -249,7 +249,7 @@ class Training:
                 if iteration == 0:
                     block.drop(found.posterior < self.settings.prune_below)
             total = [a + b for a, b in zip(total, found[2:], strict=True)] if total else list(found[2:])
-            tokens += block.pairs.foreign.size, block.pairs.english.size
+            tokens += block.used_tokens
             per_token = total[4] / np.maximum(tokens, 1)
             self._report(3 + iteration + (number + 1) / len(self.blocks), per_token)
         self.log_likelihood.append((float(per_token[0]), float(per_token[1])))
