@@ -34,6 +34,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random; 0 unless given.", min=0)]
 NoSeed = Annotated[int, typer.Option("--seed", help="Taken as by every command; without effect here.", min=0)]
 Model = Annotated[str, typer.Argument(help="A model folder or a Hugging Face id.")]
+Tokenizer = Annotated[str, typer.Argument(help="The new language's tokenizer.")]
 Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
 BitextOption = Annotated[
     list[str], typer.Option("--bitext", help="Sentence pairs: a two-column TSV, English first, or EN_FILE,XX_FILE.")
@@ -254,7 +255,7 @@ def tokenizer(
 @app.command()
 def table(
     model: Model,
-    tokenizer: Annotated[str, typer.Argument(help="The new language's tokenizer.")],
+    tokenizer: Tokenizer,
     out: Out,
     bitext: BitextOption,
     seed: NoSeed = 0,
@@ -287,6 +288,7 @@ def table(
     )
 
 
+TokenisedBitext = Annotated[str, typer.Argument(help="Tokenised: a two-column TSV, English first, or EN_FILE,XX_FILE.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", help="By default one for each core; the result is the same.", min=1)
 ]
@@ -299,7 +301,7 @@ Characters = Annotated[
 
 @app.command()
 def align(
-    bitext: Annotated[str, typer.Argument(help="Tokenised: a two-column TSV, English first, or EN_FILE,XX_FILE.")],
+    bitext: TokenisedBitext,
     out: Out,
     method: Annotated[
         str | None, typer.Option("--method", help="hmm (the default), or ibm2: faster, less accurate.")
@@ -358,7 +360,7 @@ def score_alignment(
 
 @app.command()
 def lexicon(
-    bitext: Annotated[str, typer.Argument(help="Tokenised: a two-column TSV, English first, or EN_FILE,XX_FILE.")],
+    bitext: TokenisedBitext,
     out: Out,
     min_count: Annotated[float, typer.Option("--min-count", help="Least expected links of an entry.")] = 0.5,
     min_probability: Annotated[
@@ -386,7 +388,7 @@ def lexicon(
 @app.command()
 def init(
     model: Model,
-    tokenizer: Annotated[str, typer.Argument(help="The new language's tokenizer.")],
+    tokenizer: Tokenizer,
     table: Annotated[Path, typer.Option("--table", help="A table made by lingraft table for these two.")],
     out: Out,
     method: Annotated[str, typer.Option("--method", help="lingraft, mean or random.")] = "lingraft",
