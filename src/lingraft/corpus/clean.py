@@ -86,6 +86,24 @@ def split_bitext(name: str) -> tuple[Path, ...]:
     return (Path(name),)
 
 
+def check_lengths(paths: Sequence[Path], lines: Sequence[int]) -> None:
+    """Raises CorpusError unless the two files of a bitext, English first, have equally many lines."""
+    if lines[0] != lines[1]:
+        raise CorpusError(
+            f"'{paths[0]}' has {lines[0]:,} lines and '{paths[1]}' has {lines[1]:,}; "
+            "line k of one must be the translation of line k of the other."
+        )
+
+
+def check_columns(path: Path, malformed: int, lines: int, first: int, columns: int) -> None:
+    """Raises CorpusError if too many lines of a TSV are malformed; number and columns of the first such line."""
+    if malformed > MALFORMED_SHARE * lines:
+        raise CorpusError(
+            f"'{path}': line {first} has {columns} column{'s' if columns != 1 else ''}, two were expected "
+            f"(English, tab, foreign); {malformed:,} of {lines:,} lines are like that and at most 1 % are skipped."
+        )
+
+
 def read_bitext(name: str, counts: Counts) -> Iterator[tuple[str, str]]:
     """Raw pairs (English, foreign) of a two-column TSV or of a pair of files with equally many lines.
 
@@ -114,11 +132,7 @@ def _read_tsv(path: Path, counts: Counts) -> Iterator[tuple[str, str]]:
             yield "", ""
     counts.read += malformed
     counts.malformed += malformed
-    if malformed > MALFORMED_SHARE * number:
-        raise CorpusError(
-            f"'{path}': line {first[0]} has {first[1]} column{'s' if first[1] != 1 else ''}, two were expected "
-            f"(English, tab, foreign); {malformed:,} of {number:,} lines are like that and at most 1 % are skipped."
-        )
+    check_columns(path, malformed, number, *first)
 
 
 def _read_two(english: Path, foreign: Path) -> Iterator[tuple[str, str]]:
@@ -134,7 +148,4 @@ def _read_two(english: Path, foreign: Path) -> Iterator[tuple[str, str]]:
     if one is not two:
         rest = 1 + sum(1 for _ in (right if one is end else left))
         lengths = (number, number + rest) if one is end else (number + rest, number)
-        raise CorpusError(
-            f"'{english}' has {lengths[0]:,} lines and '{foreign}' has {lengths[1]:,}; "
-            "line k of one must be the translation of line k of the other."
-        )
+        check_lengths((english, foreign), lengths)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...corpus import TokenSequences, check_readable, read_blocks, split_bitext
-from ...corpus.clean import MALFORMED_SHARE
+from ...corpus.clean import check_columns, check_lengths
 from ...errors import CorpusError
 from .compiled import Array, Growing, compiled
 from .words import Vocabulary, cut, join, take_apart
@@ -103,11 +103,7 @@ def read_tokenised(
                 if lowercase:
                     block = block.lower() if block.isascii() else block.decode().lower().encode()
                 side.add(block, *cut(block))
-        if english.lines != foreign.lines:
-            raise CorpusError(
-                f"'{paths[0]}' has {english.lines:,} lines and '{paths[1]}' has {foreign.lines:,}; "
-                "line k of one must be the translation of line k of the other."
-            )
+        check_lengths(paths, (english.lines, foreign.lines))
     else:
         malformed = _read_tsv(paths[0], english, foreign, lowercase, block_size)
     return _encoded(english, foreign, malformed)
@@ -135,12 +131,7 @@ def _read_tsv(path: Path, english: _Side, foreign: _Side, lowercase: bool, block
         for side, texts in ((english, left), (foreign, right)):
             column = "\n".join([*texts, ""]).encode()
             side.add(column, *cut(column))
-    if malformed > MALFORMED_SHARE * english.lines:
-        raise CorpusError(
-            f"'{path}': line {first[0]} has {first[1]} column{'s' if first[1] != 1 else ''}, two were expected "
-            f"(English, tab, foreign); {malformed:,} of {english.lines:,} lines are like that and at most 1 % are "
-            "skipped."
-        )
+    check_columns(path, malformed, english.lines, *first)
     return malformed
 
 
