@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lingraft.cache import StageCache, digest, file_digest, folder_digest, publish, write_aside
+from lingraft.cache import StageCache, digest, file_digest, folder_digest, publish, replacing, write_aside
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -123,6 +124,33 @@ def test_a_value_is_computed_once(tmp_path):
     results = iter([{"score": 0.5, "n": 3}, {"score": 1.0}])
     assert StageCache(tmp_path).value("scores", 1, lambda: next(results)) == {"score": 0.5, "n": 3}
     assert StageCache(tmp_path).value("scores", 1, lambda: next(results)) == {"score": 0.5, "n": 3}
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+def test_what_replaces_a_file_is_there_only_when_it_is_whole(tmp_path, error):
+    path = tmp_path / "links"
+    path.write_text("old")
+    with suppress(RuntimeError, KeyboardInterrupt), replacing(path) as aside:
+        assert aside.parent == tmp_path
+        aside.write_text("new")
+        assert path.read_text() == "old"
+        if error:
+            raise error
+    assert path.read_text() == ("old" if error else "new")
+    assert names(tmp_path) == ["links"]
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_no_part_of_it(tmp_path):
+    path = tmp_path / "model"
+    with replacing(path) as aside:
+        aside.mkdir()
+    path.rename(aside)
+    (aside / "half").write_text("half")
+    with replacing(path) as again:
+        assert again == aside
+        again.mkdir()
+        (again / "weights").write_text("new")
+    assert (names(tmp_path), names(path)) == (["model"], ["weights"])
 
 
 def test_a_text_file_is_written_whole(tmp_path):

@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,32 @@ def folder_digest(folder: Path) -> str:
     return digest([(str(path.relative_to(folder)), file_digest(path)) for path in files])
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` for a file or folder to be made there, which takes its place in the end.
+
+    So what lies at ``path`` is always whole. Where an exception ends it, nothing is left behind, and ``path`` is as it
+    was.
+    """
+    aside = path.with_name(f".aside-{os.getpid()}-{path.name}")
+    _discard(aside)  # of a killed process that had the same number
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        _discard(aside)
+
+
+def _discard(path: Path) -> None:
+    # what has an impossible name is not there
+    with suppress(OSError):
+        remove(path)
+
+
 def write_aside(path: Path, content: str) -> None:
     """Writes a text file so that it is either whole or not there."""
-    aside = path.with_name(f".aside-{os.getpid()}-{path.name}")
-    aside.write_text(content, encoding="utf-8")
-    aside.replace(path)
+    with replacing(path) as aside:
+        aside.write_text(content, encoding="utf-8")
 
 
 def remove(path: Path) -> None:
@@ -78,18 +100,12 @@ class StageCache:
             self.seconds[name] = float(json.loads((final / "stage.json").read_text(encoding="utf-8"))["seconds"])
             self.reused.append(name)
             return final
-        aside = self.folder / f".aside-{os.getpid()}-{name}"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
         began = time.perf_counter()
-        try:
+        with replacing(final) as aside:
+            aside.mkdir()
             make(aside)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-        self.seconds[name] = time.perf_counter() - began
-        (aside / "stage.json").write_text(json.dumps({"seconds": self.seconds[name], "key": key}), encoding="utf-8")
-        aside.rename(final)
+            self.seconds[name] = time.perf_counter() - began
+            (aside / "stage.json").write_text(json.dumps({"seconds": self.seconds[name], "key": key}), encoding="utf-8")
         return final
 
     def value(self, name: str, key: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -104,12 +120,9 @@ class StageCache:
 
 def publish(made: Path, final: Path) -> None:
     """Copies a finished folder or file to where the user looks for it, replacing what an earlier try left there."""
-    aside = final.with_name(f".aside-{os.getpid()}-{final.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    if made.is_dir():
-        shutil.copytree(made, aside, ignore=shutil.ignore_patterns("stage.json", ".*"))
-        shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
-    else:
-        shutil.copyfile(made, aside)
-        aside.replace(final)
+    with replacing(final) as aside:
+        if made.is_dir():
+            shutil.copytree(made, aside, ignore=shutil.ignore_patterns("stage.json", ".*"))
+            shutil.rmtree(final, ignore_errors=True)
+        else:
+            shutil.copyfile(made, aside)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from contextlib import ExitStack
 from dataclasses import replace
-from os import getpid
 from pathlib import Path
 from typing import Any
 
+from ...cache import replacing
 from ...errors import CorpusError, OutputError, RecipeError
 from .aligner import SOFT_THRESHOLD, THRESHOLD, BitextAligner
 from .em import Progress
@@ -77,14 +77,13 @@ def align_file(
     entries = read_lexicon(lexicon) if lexicon else None
     encoded = _read(bitext, lowercase, characters, words)
     links = 0
-    aside = out.with_name(f".aside-{getpid()}-{out.name}")
     with ExitStack() as stack:
+        aside = stack.enter_context(replacing(out))
         try:
             # before the work, so that a place that cannot be written to is known at once
             stream = stack.enter_context(aside.open("wb"))
         except OSError as error:
             raise OutputError(f"'{out}' cannot be written: {error.strerror}.") from None
-        stack.callback(aside.unlink, missing_ok=True)
         aligner = stack.enter_context(
             BitextAligner(
                 encoded, settings, model=known, lexicon=entries, lowercase=lowercase, characters=characters,
@@ -98,7 +97,6 @@ def align_file(
         stream.close()
         if save_model:
             aligner.model().save(save_model)
-        aside.replace(out)
         return {
             "pairs": len(encoded.english),
             "links": links,

@@ -16,13 +16,13 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import zstandard
 
+from ...cache import replacing
 from ...corpus import Counts, read_lines
 from ...corpus.clean import MALFORMED_SHARE
 from ...errors import CorpusError, OutputError, RecipeError
@@ -128,17 +128,13 @@ def write_lexicon(lexicon: Lexicon, path: str | os.PathLike[str]) -> None:
     if text.startswith(_BOM):
         # part of the first word: readers take off one mark, and it is to be another
         text = _BOM + text
-    aside = path.with_name(f".aside-{os.getpid()}-{path.name}")
     try:
-        aside.write_bytes(_COMPRESS.get(path.suffix, bytes)(text.encode()))
-        aside.replace(path)
+        with replacing(path) as aside:
+            aside.write_bytes(_COMPRESS.get(path.suffix, bytes)(text.encode()))
     except UnicodeEncodeError as error:
         raise CorpusError(f"'{path}' cannot be written: a word holds {error.object[error.start]!r}.") from None
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error.strerror}.") from None
-    finally:
-        with suppress(OSError):
-            aside.unlink()
 
 
 def _numbers(lexicon: Lexicon) -> tuple[Array, Array, Array]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...cache import replacing
 from ...errors import InputError
 from .block import Csr
 from .compiled import Array
@@ -48,18 +49,13 @@ class AlignmentModel:
             "characters": self.characters,
         }
         english, foreign = self.english_words.to_arrays(), self.foreign_words.to_arrays()
-        aside = Path(path).with_name(f".aside-{os.getpid()}-{Path(path).name}")
-        try:
-            with aside.open("wb") as stream:
-                np.savez_compressed(
-                    stream, about=np.frombuffer(json.dumps(about).encode(), np.uint8), english_words=english[0],
-                    english_offsets=english[1], foreign_words=foreign[0], foreign_offsets=foreign[1], indptr=indptr,
-                    columns=counts.columns[kept], counts=counts.values[kept], foreign_null=p.foreign_null,
-                    english_null=p.english_null, foreign_jumps=p.foreign_jumps, english_jumps=p.english_jumps,
-                )  # fmt: skip
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with replacing(Path(path)) as aside, aside.open("wb") as stream:
+            np.savez_compressed(
+                stream, about=np.frombuffer(json.dumps(about).encode(), np.uint8), english_words=english[0],
+                english_offsets=english[1], foreign_words=foreign[0], foreign_offsets=foreign[1], indptr=indptr,
+                columns=counts.columns[kept], counts=counts.values[kept], foreign_null=p.foreign_null,
+                english_null=p.english_null, foreign_jumps=p.foreign_jumps, english_jumps=p.english_jumps,
+            )  # fmt: skip
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AlignmentModel:
