@@ -9,7 +9,7 @@ import pytest
 import lingraft
 import tiny
 from lingraft import demo
-from lingraft.errors import RunError
+from lingraft.errors import RunError, SelfCheckError
 
 COMMANDS = [
     ["demo"], ["transfer"], ["resume"], ["tokenizer"], ["table"], ["align"], ["score-alignment"], ["lexicon"], ["init"],
@@ -197,6 +197,17 @@ def test_init_makes_the_model_that_transfer_makes(command, tmp_path, model_folde
     assert weights[0] == (pieces / "target" / "model.safetensors").read_bytes()
     assert len(set(weights)) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["random", "same", "seed"]
+
+
+def test_init_leaves_nothing_of_a_model_that_fails_its_check(command, tmp_path, model_folder, pieces, monkeypatch):
+    def fail(_, folder, __):
+        assert (folder / "model.safetensors").is_file()
+        raise SelfCheckError("It is another model.")
+
+    monkeypatch.setattr(lingraft.surgery, "self_check", fail)
+    line = ["init", model_folder, pieces / "target", "--table", pieces / "table.npz", "--out", tmp_path / "out"]
+    assert command(*line) == (1, "", "lingraft: It is another model.\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_evaluate_retrieval_scores_both_directions(command, pieces, model_folder, heldout_file):

@@ -397,6 +397,7 @@ def init(
     quiet: Quiet = False,
 ) -> None:
     """Write the model under the new vocabulary, without any training."""
+    from .cache import replacing
     from .evidence import TranslationTable
     from .surgery import METHODS, graft, load_model, load_tokenizer, save_model, self_check
 
@@ -404,10 +405,9 @@ def init(
         raise RecipeError(f"--method is one of {', '.join(METHODS)}; given: '{method}'.")
     _refuse_existing(out)
     grafted = graft(load_model(model), load_tokenizer(tokenizer), TranslationTable.load(table), method, seed)
-    aside = out.with_name(f".aside-{out.name}")
-    save_model(grafted, aside)
-    checked = self_check(grafted, aside, [])
-    aside.rename(out)
+    with replacing(out) as aside:
+        save_model(grafted, aside)
+        checked = self_check(grafted, aside, [])
     _done(as_json, quiet, {"rows": len(grafted.tokenizer), "method": method, "self_check": checked}, out)
 
 
