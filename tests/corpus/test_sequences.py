@@ -35,15 +35,7 @@ def test_selecting_keeps_the_lines_of_the_mask(data):
     assert (selected.ids.dtype, selected.offsets.dtype) == (np.int32, np.int64)
 
 
-@given(lines_of_ids)
-def test_every_token_knows_its_line(lines):
-    expected = [number for number, line in enumerate(lines) for _ in line]
-    result = TokenSequences.from_lists(lines).line_of_token()
-    assert result.tolist() == expected
-    assert result.dtype == np.int32
-
-
 def test_no_lines_at_all():
     nothing = TokenSequences.from_lists([])
-    assert (len(nothing), nothing.ids.size, nothing.line_of_token().size) == (0, 0, 0)
+    assert (len(nothing), nothing.ids.size) == (0, 0)
     assert len(nothing.select(np.zeros(0, bool))) == 0

@@ -42,7 +42,3 @@ class TokenSequences:
         """The lines where the boolean mask of shape (lines,) is True."""
         offsets = np.concatenate([[0], np.cumsum(self.lengths[lines])])
         return TokenSequences(self.ids[np.repeat(lines, self.lengths)], offsets)
-
-    def line_of_token(self) -> np.ndarray[Any, Any]:
-        """For every token the number of its line, int32, shape (tokens,)."""
-        return np.repeat(np.arange(len(self), dtype=np.int32), self.lengths)

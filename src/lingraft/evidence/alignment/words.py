@@ -5,7 +5,7 @@ A *span* is a token's place in a block of UTF-8 bytes: its first byte and the by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
@@ -144,7 +144,7 @@ def take_apart(block: bytes, starts: Array, ends: Array, lengths: Array) -> tupl
 @compiled()
 def _look_up(
     block: Array, starts: Array, ends: Array, done: int, slots: Array, blob: Array, offsets: Array, types: int,
-    add: bool, ids: Array,
+    ids: Array,
 ) -> tuple[int, int]:  # fmt: skip
     """Fills ``ids[done:]`` and stops early when a new type finds no room; returns the ids filled and the types.
 
@@ -175,7 +175,7 @@ def _look_up(
                         found = known
                         break
             slot = (slot + np.uint64(1)) & mask
-        if found < 0 and add:
+        if found < 0:
             begin = offsets[types]
             if 2 * types >= slots.size or types + 1 >= offsets.size or begin + size > blob.size:
                 return token, types
@@ -216,22 +216,17 @@ class Vocabulary:
     def __len__(self) -> int:
         return self._types
 
-    def encode(self, block: bytes, add: bool = True) -> tuple[Array, Array]:
-        """Ids of the tokens of a UTF-8 text, int32 of shape (tokens,), and tokens per line, int64 of shape (lines,).
+    def encode_spans(self, block: bytes, starts: Array, ends: Array) -> Array:
+        """Ids, int32 (tokens,), of the tokens ``block[starts[k]:ends[k]]``, whatever bytes they hold.
 
-        Tokens and lines are those of `cut`. add: unknown tokens become new types; without it their id is -1.
+        starts, ends: int64, shape (tokens,). Unknown tokens become new types.
         """
-        starts, ends, lengths = cut(block)
-        return self.encode_spans(block, starts, ends, add), lengths
-
-    def encode_spans(self, block: bytes, starts: Array, ends: Array, add: bool = True) -> Array:
-        """As `encode`, for the tokens ``block[starts[k]:ends[k]]``, whatever bytes they hold; int32, (tokens,)."""
         text = np.frombuffer(block, np.uint8)
         ids = np.empty(starts.size, np.int32)
         done = 0
         while True:
             done, self._types = _look_up(
-                text, starts, ends, done, self._slots, self._blob, self._offsets, self._types, add, ids
+                text, starts, ends, done, self._slots, self._blob, self._offsets, self._types, ids
             )
             if done == starts.size:
                 return ids
@@ -259,16 +254,6 @@ class Vocabulary:
         """The types, by id."""
         blob = self._blob.tobytes()
         return [blob[start:end].decode() for start, end in pairwise(self._offsets[: self._types + 1].tolist())]
-
-    @classmethod
-    def from_words(cls, words: Sequence[str]) -> Vocabulary:
-        """The vocabulary in which word k has the id k; CorpusError if one is there twice."""
-        vocabulary = cls()
-        ids = vocabulary.encode_spans(*join(word.encode() for word in words))
-        if len(vocabulary) != ids.size:
-            twice = words[int(np.argmax(ids != np.arange(ids.size)))]
-            raise CorpusError(f"The word {twice!r} is in a vocabulary twice; every word must be there once.")
-        return vocabulary
 
     def to_arrays(self) -> tuple[Array, Array]:
         """(bytes of all types one after the other, uint8; offsets of the types in them, int64, shape (types + 1,))."""
