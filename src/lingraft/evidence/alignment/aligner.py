@@ -16,8 +16,7 @@ from .em import Progress, Training
 from .lexicon import Lexicon, lexicon_from_counts, prior_counts, read_lexicon
 from .model import AlignmentModel
 from .settings import AlignerSettings
-from .symmetrize import METHODS as SYMMETRIZATIONS
-from .symmetrize import Links, joined, project, symmetrize
+from .symmetrize import Links, check_choice, joined, project, symmetrize
 from .text import EncodedBitext, encode_pairs, read_tokenised
 
 #: product of posteriors from which on a link is taken; chosen on one language pair (docs/results.md)
@@ -153,10 +152,7 @@ def align(
     Raises CorpusError for sentences or files that cannot be used, RecipeError for an impossible setting, InputError for
     a file that is no model.
     """
-    if symmetrize not in SYMMETRIZATIONS:
-        raise RecipeError(f"'{symmetrize}' is no symmetrization; give one of {', '.join(SYMMETRIZATIONS)}.")
-    if not 0 <= threshold <= 1:
-        raise RecipeError(f"The threshold on link posteriors is {threshold}; it must lie between 0 and 1.")
+    check_choice(symmetrize, threshold, "symmetrization", "The threshold")
     if threads is not None and threads < 1:
         raise RecipeError(f"{threads} threads cannot work; give 1 or more, or none for one on each core.")
     if isinstance(model, (str, PathLike)):

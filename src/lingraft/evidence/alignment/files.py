@@ -15,7 +15,7 @@ from .em import Progress
 from .lexicon import read_lexicon, write_lexicon
 from .model import AlignmentModel
 from .settings import AlignerSettings
-from .symmetrize import METHODS
+from .symmetrize import check_choice
 from .text import EncodedBitext, format_links, read_tokenised
 from .words import Vocabulary
 
@@ -42,16 +42,12 @@ def align_file(
     The arguments are those of the command; what is None is the default, or that of ``model``. The file is written aside
     and renamed, so that it is either whole or not there.
     """
-    if symmetrization not in METHODS:
-        raise RecipeError(f"--symmetrize is one of {', '.join(METHODS)}; given: '{symmetrization}'.")
+    chosen = (SOFT_THRESHOLD if soft else THRESHOLD) if threshold is None else threshold
+    check_choice(symmetrization, chosen, "value of --symmetrize", "--threshold")
     if soft and symmetrization != "posterior":
         raise RecipeError(f"--soft writes posteriors, there is nothing to symmetrize; leave out '{symmetrization}'.")
     if threshold is not None and symmetrization != "posterior":
         raise RecipeError(f"--threshold is for posteriors; with --symmetrize {symmetrization} leave it out.")
-    if threshold is None:
-        threshold = SOFT_THRESHOLD if soft else THRESHOLD
-    if not 0 <= threshold <= 1:
-        raise RecipeError(f"--threshold lies between 0 and 1; given: {threshold}.")
     _check_place(out)
     if save_model:
         _check_place(save_model)
@@ -90,7 +86,7 @@ def align_file(
                 threads=threads, on_progress=on_progress,
             )
         )  # fmt: skip
-        for (block,) in aligner.links((symmetrization, threshold)):
+        for (block,) in aligner.links((symmetrization, chosen)):
             links += int(block.pair_offsets[-1])
             posterior = block.posterior if soft else None
             stream.write(format_links(block.pair_offsets, block.english, block.foreign, posterior))

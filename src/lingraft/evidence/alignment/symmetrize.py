@@ -81,6 +81,16 @@ class Links:
         return map(self.__getitem__, range(len(self)))
 
 
+def check_choice(
+    method: str, threshold: float, what: str = "way to symmetrize alignments", limit: str = "the threshold"
+) -> None:
+    """Raises RecipeError for an unknown method or a threshold outside [0, 1]; what, limit: what the user calls them."""
+    if method not in METHODS:
+        raise RecipeError(f"'{method}' is no {what}; give one of {', '.join(METHODS)}.")
+    if not 0 <= threshold <= 1:
+        raise RecipeError(f"{limit} on link posteriors is {threshold}; it must lie between 0 and 1.")
+
+
 def symmetrize(
     posteriors: LinkPosteriors,
     english_offsets: Array,
@@ -98,10 +108,7 @@ def symmetrize(
     Raises RecipeError for an unknown method or a threshold outside [0, 1], CorpusError for a sentence of more than
     65,536 tokens, ValueError where posteriors and offsets do not belong together.
     """
-    if method not in METHODS:
-        raise RecipeError(f"'{method}' is no way to symmetrize alignments; give one of {', '.join(METHODS)}.")
-    if not 0 <= threshold <= 1:
-        raise RecipeError(f"the threshold on link posteriors is {threshold}; it must lie between 0 and 1.")
+    check_choice(method, threshold)
     _check_lengths(english_offsets, foreign_offsets)
     if foreign_offsets[-1] != posteriors.offsets.size - 1:
         raise ValueError(f"posteriors of {posteriors.offsets.size - 1} foreign tokens for {foreign_offsets[-1]} tokens")
