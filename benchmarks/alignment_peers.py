@@ -1,14 +1,14 @@
-"""Runs one of the word aligners that pip installs, from two text files to a file of symmetrised links.
+"""Runs one of the word aligners that pip installs, from two text files to files of links.
 
 ``alignment.py`` starts this in a process of its own, with the Python where the aligners are installed:
 
-    python alignment_peers.py eflomal TEXT.en TEXT.xx LINKS [--directions FORWARD REVERSE] [--report REPORT.json]
+    python alignment_peers.py sil-thot-hmm TEXT.en TEXT.xx LINKS [--directions FORWARD REVERSE] [--report REPORT.json]
     python alignment_peers.py --versions
 
 Every aligner uses the cores as it will, with the settings its own authors call the usual ones:
 
 - ``eflomal``: ``eflomal.Aligner()`` as it is (model 3, three samplers), what ``eflomal-align -s -t -f -r`` runs too. It
-  makes two directions only; they are symmetrised here, in Python.
+  makes two directions only and is spared their symmetrisation: there is no file LINKS.
 - ``sil-thot-hmm``, ``sil-thot-fast-align``, ``sil-thot-eflomal``: the schedules of sil-machine, the package of the same
   house that trains these models: 5 iterations of IBM model 1 and 4 of the HMM; 4 of fast_align with variational Bayes;
   eflomal's own number. The alignments are those of the training, so no second pass over the text is paid for, and
@@ -17,14 +17,13 @@ Every aligner uses the cores as it will, with the settings its own authors call 
   (``-d -o -v``), and symmetrised by itself. ``systran-align-plain`` is the same with its defaults, all three off.
 
 What happens here in Python only because a peer does not read or write the files of this benchmark is timed apart as
-"adapter", and the tables leave it out of the peer's seconds: text into systran-align's format, symmetrising what
-eflomal found, asking sil-thot for the links of one sentence after another, and links into text.
+"adapter", and the tables leave it out of the peer's seconds: text into systran-align's format, asking sil-thot for the
+links of one sentence after another, and links into text.
 """
 
 from __future__ import annotations
 
 import argparse
-import bisect
 import contextlib
 import importlib.metadata
 import itertools
@@ -36,54 +35,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
-
-Links = set[tuple[int, int]]
-
-NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
-SYMMETRIZATIONS = ("intersection", "union", "grow-diag", "grow-diag-final", "grow-diag-final-and")
-
-
-def symmetrize(forward: Links, reverse: Links, heuristic: str) -> Links:
-    """The two directions of one sentence pair put together as Koehn, Och and Marcu (2003) do; links are (i, j)."""
-    if heuristic == "union":
-        return forward | reverse
-    links = forward & reverse
-    if heuristic == "intersection":
-        return links
-    rows, columns = {i for i, _ in links}, {j for _, j in links}
-    rest = (forward | reverse) - links
-    grown = bool(rest)
-    while grown:
-        grown = False
-        order = sorted(links)
-        at = 0
-        while at < len(order):  # a link that is added further on is visited in the same pass
-            i, j = order[at]
-            for down, right in NEIGHBOURS:
-                link = (i + down, j + right)
-                if link in rest and (link[0] not in rows or link[1] not in columns):
-                    rest.discard(link)
-                    rows.add(link[0])
-                    columns.add(link[1])
-                    bisect.insort(order, link)
-                    at += link < (i, j)
-                    grown = True
-            at += 1
-        links = set(order)
-    if heuristic.startswith("grow-diag-final"):
-        both = heuristic == "grow-diag-final-and"
-        for direction in (forward, reverse):
-            for i, j in sorted(direction - links):
-                if (i not in rows and j not in columns) if both else (i not in rows or j not in columns):
-                    links.add((i, j))
-                    rows.add(i)
-                    columns.add(j)
-    return links
-
-
-def parsed(line: str) -> Links:
-    """The links of a line ``0-0 1-2``."""
-    return {(int(i), int(j)) for i, j in (link.split("-") for link in line.split())}
 
 
 def written(links: Iterable[tuple[int, int]]) -> str:
@@ -116,22 +67,18 @@ class Phases:
 class Job:
     """One alignment to make: the two texts, where the links go, and the two directions if they are asked for."""
 
-    def __init__(self, english: Path, other: Path, links: Path, directions: list[Path] | None) -> None:
+    def __init__(self, english: Path, other: Path, links: Path, directions: list[Path]) -> None:
         self.english, self.other, self.links, self.directions = english, other, links, directions
         self.phase = Phases()
 
 
 def eflomal(job: Job) -> None:
-    """eflomal's own model 3 in both directions, then grow-diag-final-and."""
+    """eflomal's own model 3 in both directions, which it leaves as they are."""
     from eflomal import Aligner
 
-    with tempfile.TemporaryDirectory(dir=job.links.parent) as folder:
-        forward, reverse = job.directions or (Path(folder, "forward"), Path(folder, "reverse"))
-        with job.phase("align"), opened(job.english, job.other) as (english, other):
-            Aligner().align(english, other, links_filename_fwd=str(forward), links_filename_rev=str(reverse))
-        with job.phase("adapter"), opened(forward, reverse) as sides, job.links.open("w", encoding="utf-8") as out:
-            for first, second in zip(*sides, strict=True):
-                out.write(written(symmetrize(parsed(first), parsed(second), "grow-diag-final-and")))
+    forward, reverse = map(str, job.directions)
+    with job.phase("align"), opened(job.english, job.other) as (english, other):
+        Aligner().align(english, other, links_filename_fwd=forward, links_filename_rev=reverse)
 
 
 def sil_thot(train: Callable[[Any, Path, Path], Any]) -> Callable[[Job], None]:
@@ -240,6 +187,8 @@ PEERS: dict[str, Callable[[Job], None]] = {
 }
 #: those that can say what each direction found; the others give their own symmetrised links only
 DIRECTIONS = tuple(name for name in PEERS if not name.startswith("systran"))
+#: those that say nothing else
+UNSYMMETRIZED = ("eflomal",)
 
 
 def versions() -> dict[str, str]:
@@ -257,7 +206,7 @@ def main() -> None:
     parser.add_argument("--versions", action="store_true")
     parser.add_argument("peer", choices=sorted(PEERS), nargs="?")
     parser.add_argument("texts", type=Path, nargs="*", metavar="TEXT.en TEXT.xx LINKS")
-    parser.add_argument("--directions", type=Path, nargs=2)
+    parser.add_argument("--directions", type=Path, nargs=2, default=[])
     parser.add_argument("--report", type=Path)
     arguments = parser.parse_args()
     if arguments.versions:
@@ -268,6 +217,8 @@ def main() -> None:
     job = Job(*arguments.texts, arguments.directions)
     if arguments.directions and arguments.peer not in DIRECTIONS:
         parser.error(f"{arguments.peer} does not give its two directions")
+    if not arguments.directions and arguments.peer in UNSYMMETRIZED:
+        parser.error(f"{arguments.peer} gives its two directions only: --directions FORWARD REVERSE")
     PEERS[arguments.peer](job)
     if arguments.report:
         arguments.report.write_text(json.dumps(job.phase.seconds), encoding="utf-8")

@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hard_links import parsed, symmetrized
 from scipy import sparse
 
 from lingraft.corpus import Counts, TokenSequences, clean_pairs, read_bitext, read_lines
 from lingraft.evidence import build_table, encode
-from lingraft.evidence.alignment import LinkPosteriors, Links, Training
+from lingraft.evidence.alignment import Links, Training
 from lingraft.evidence.alignment.settings import FOR_TABLES
 from lingraft.evidence.alignment.symmetrize import joined, symmetrize
 from lingraft.surgery import LanguageModel, graft, load_model, load_tokenizer
@@ -56,26 +57,8 @@ def eflomal_counts(
         options = [f"-{flag}={name}" for flag, name in zip("stfr", names, strict=True)]
         flags = [part for option in options for part in option.split("=")]
         subprocess.run([command, *flags, "--overwrite"], check=True, stderr=subprocess.DEVNULL)
-    hard = []
-    for name in names[2:]:
-        lines = [[tuple(map(int, link.split("-"))) for link in line.split()] for line in name.open(encoding="utf-8")]
-        hard.append([set(line) for line in lines])
-    offsets, position, forward, backward = [0], [], [], []
-    for k in range(len(english)):
-        by_foreign: dict[int, set[int]] = {}
-        for i, j in hard[0][k] | hard[1][k]:
-            by_foreign.setdefault(j, set()).add(i)
-        for j in range(int(foreign.lengths[k])):
-            for i in sorted(by_foreign.get(j, ())):
-                position.append(i)
-                forward.append(float((i, j) in hard[0][k]))
-                backward.append(float((i, j) in hard[1][k]))
-            offsets.append(len(position))
-    posteriors = LinkPosteriors(
-        np.array(offsets, np.int64), np.array(position, np.uint16), np.array(forward, np.float32),
-        np.array(backward, np.float32),
-    )  # fmt: skip
-    links = symmetrize(posteriors, english.offsets, foreign.offsets, "grow-diag-final-and")
+    sides = [[parsed(line) for line in name.read_text(encoding="utf-8").splitlines()] for name in names[2:]]
+    links = symmetrized(*sides, english.lengths.tolist(), foreign.lengths.tolist(), "grow-diag-final-and")
     return hard_counts(links, english, foreign, shape)
 
 
