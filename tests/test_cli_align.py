@@ -251,6 +251,18 @@ def test_a_lexicon_is_started_from(aligned, tmp_path, pairs):
     assert not {f"0-{last}", f"{last}-0"} & set(without)
 
 
+def test_entries_of_a_lexicon_that_are_not_used_are_counted(command, tmp_path, out):
+    path = as_tsv(tmp_path / "bitext.tsv", [("cat dog", "猫犬"), ("cat", "大猫")] * 5)
+    (tmp_path / "lexicon.tsv").write_text("tom cat\t猫\ncat\t大猫\ndog\t犬 犬\n", encoding="utf-8")
+    line = ["align", path, "--lexicon", tmp_path / "lexicon.tsv", "--characters"]
+    report = only_object(command(*line, "--out", out, "--json")[1])
+    assert report.keys() == RESULT | {"unused_entries"}
+    assert report["unused_entries"] == 2
+    err = command(*line, "--out", tmp_path / "again")[2].splitlines()
+    assert len(err) == 3
+    assert err[1].startswith("2 entries of the lexicon were not used: ")
+
+
 def test_the_output_may_have_any_name(command, bitext, library, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("links", "a b [c].txt", "Ærø"):

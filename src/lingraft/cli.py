@@ -479,9 +479,13 @@ def _done(as_json: bool, quiet: bool, result: dict[str, Any], out: Path) -> None
     if as_json:
         _print_json(result | {"out": str(out)})
     elif not quiet:
-        for name, what in (("malformed", "malformed lines"), ("too_long", "pairs that are too long")):
+        for name, what in (
+            ("malformed", "malformed lines were left without links"),
+            ("too_long", "pairs that are too long were left without links"),
+            ("unused_entries", "entries of the lexicon were not used: several words on a side or characters on both"),
+        ):
             if result.get(name):
-                _err.print(f"{result[name]:,} {what} were left without links.")
+                _err.print(f"{result[name]:,} {what}.", soft_wrap=True)
         _err.print(f"Written to {escape(str(out))}.", soft_wrap=True)
 
 

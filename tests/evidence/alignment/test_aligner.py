@@ -446,6 +446,16 @@ def test_a_lexicon_of_characters_helps_characters():
     assert align(pairs, characters=True, lexicon=entries).links[1] == [(0, 1), (1, 0)]
 
 
+def test_a_lexicon_of_words_helps_characters():
+    pairs = [("rarus unicus", "三四一二"), ("rarus unicus", "三四 一二")]
+    entries = lexicon(("rarus", "一二"), ("unicus", "三四"), ("rarus unicus", "三四一二"), ("三四", "一二"))
+    found = align(pairs, characters=True, lexicon=entries)
+    assert found.links[1] == [(0, 1), (1, 0)]
+    assert found.unused_entries == 2
+    assert align(pairs, lexicon=entries).unused_entries == 1
+    assert align(pairs).unused_entries == 0
+
+
 def test_a_lexicon_may_go_with_a_model(aligned, crossed):
     assert not crosswise(align(crossed[-1:], model=aligned.model).links)
     entries = lexicon(("rarus", "eins"), ("unicus", "drei"))

@@ -16,6 +16,7 @@ from lingraft.evidence.alignment.lexicon import (
     lexicon_from_counts,
     prior_counts,
     read_lexicon,
+    unused_entries,
     write_lexicon,
 )
 
@@ -290,6 +291,39 @@ def test_prior_counts_of_repeated_entries(pairs: list[tuple[str, str, float, flo
             expected[cell] = max(expected[cell], strength * p)
     found = prior_counts(lines, {w: k for k, w in enumerate("abc")}, {w: k for k, w in enumerate("xyz")}, strength)
     np.testing.assert_array_equal(dense(found, 3), expected.astype(np.float32))
+
+
+def test_prior_counts_of_characters() -> None:
+    nan = math.nan
+    lines = lexicon(
+        ("china", "中国", 0.5, nan, 9),
+        ("country", "国", nan, nan, nan),
+        ("mum", "妈妈", 1, 1, 1),  # one type, and so one cell
+        ("user", "Windows用户", nan, nan, nan),
+        ("word", "Windows用户", nan, nan, nan),
+        ("ไทย", "中", 1, 0.5, 1),
+        ("中国", "国中", 1, 1, 1),  # nobody knows which goes with which
+        ("tom cat", "猫", 1, 1, 1),
+        ("cat", "大 猫", 1, 1, 1),
+        ("half", "国\ud800", 1, 1, 1),
+    )
+    english = {
+        word: k for k, word in enumerate(["china", "country", "mum", "user", "ไ", "ท", "ย", "中", "half", "cat"])
+    }
+    foreign = {word: k for k, word in enumerate(["中", "国", "妈", "Windows", "用", "户", "猫"])}
+    expected = np.zeros((7, 10), np.float32)
+    expected[:2, 0] = 6 * 0.5 / 2
+    expected[1, 1] = 6
+    expected[2, 2] = 6
+    expected[3:6, 3] = 6 / 2 / 3
+    expected[0, 4:7] = 6 * 0.75 / 3
+    expected[1, 8] = 6 / 2
+    np.testing.assert_allclose(dense(prior_counts(lines, english, foreign, 6.0, characters=True), 10), expected)
+    assert unused_entries(lines, characters=True) == 3
+    assert unused_entries(lines) == 2
+    whole = dense(prior_counts(lines, english, foreign, 6.0), 10)
+    assert whole[1, 1] == 6
+    assert np.count_nonzero(whole) == 1
 
 
 def test_prior_counts_of_nothing() -> None:

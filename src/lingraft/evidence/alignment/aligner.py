@@ -13,7 +13,7 @@ from ...errors import RecipeError
 from .block import Csr
 from .compiled import Array
 from .em import Progress, Training
-from .lexicon import Lexicon, lexicon_from_counts, prior_counts, read_lexicon
+from .lexicon import Lexicon, lexicon_from_counts, prior_counts, read_lexicon, unused_entries
 from .model import AlignmentModel
 from .settings import AlignerSettings
 from .symmetrize import Links, check_choice, joined, project, symmetrize
@@ -33,7 +33,8 @@ class BitextAligner:
     """The aligner, trained on a bitext when made, which then hands out links block by block; a context manager.
 
     bitext: encoded by `read_tokenised` or `encode_pairs`, with the vocabularies of ``model`` if there is one. The other
-    arguments are those of `align`. too_long: how many pairs were left unaligned for their length.
+    arguments are those of `align`. too_long: how many pairs were left unaligned for their length. unused_entries: how
+    many entries of the lexicon are of no use, see `lexicon.unused_entries`.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class BitextAligner:
         self._settings = settings or (model.settings if model else AlignerSettings())
         self._bitext, self.too_long = _without_long(bitext, self._settings.max_tokens)
         self._prepared = lowercase, characters
-        prior = None
+        prior, self.unused_entries = None, 0
         if lexicon is not None:
             # a lexicon is written as people write; the text may have been lower-cased
             spelled = _lowered(lexicon) if lowercase else lexicon
@@ -59,7 +60,8 @@ class BitextAligner:
                 {word: k for k, word in enumerate(words.words())}
                 for words in (bitext.english_words, bitext.foreign_words)
             )
-            prior = Csr(*prior_counts(spelled, english, foreign, LEXICON_STRENGTH))
+            prior = Csr(*prior_counts(spelled, english, foreign, LEXICON_STRENGTH, characters))
+            self.unused_entries = unused_entries(spelled, characters)
         self._training = Training(
             self._bitext.english, self._bitext.foreign, len(bitext.english_words), len(bitext.foreign_words),
             self._settings, model.parameters if model else None, prior, threads, on_progress,
@@ -115,7 +117,8 @@ class Alignment:
     links: those taken, ``links[k]`` for pair k a list of (English position, foreign position), with their posteriors in
     ``links.posterior``. likely: all with a posterior of at least 0.01. model: to save, or to align more text with.
     too_long: how many pairs were left unaligned for their length. log_likelihood: per iteration, in nats a token of the
-    pairs that were aligned, foreign given English and English given foreign.
+    pairs that were aligned, foreign given English and English given foreign. unused_entries: how many entries of the
+    lexicon were not used, because they have several words on a side or several characters on both.
     """
 
     links: Links
@@ -123,6 +126,7 @@ class Alignment:
     model: AlignmentModel
     too_long: int
     log_likelihood: list[tuple[float, float]]
+    unused_entries: int = 0
 
 
 def align(
@@ -146,8 +150,8 @@ def align(
     grow-diag-final-and. model: trained before (an object or its file); what it knows is added to what these pairs say,
     and its ``lowercase`` and ``characters`` hold. lexicon: word translations (an object or a TSV) to start from.
     lowercase: compare words in lower case. characters: take words of scripts written without spaces apart into
-    characters; links are between the words all the same. threads: by default one for each core; the result does not
-    depend on it. on_progress: called with the share done, from 0 to 1, and a few words.
+    characters, those of the lexicon too; links are between the words all the same. threads: by default one for each
+    core; the result does not depend on it. on_progress: called with the share done, from 0 to 1, and a few words.
 
     Raises CorpusError for sentences or files that cannot be used, RecipeError for an impossible setting, InputError for
     a file that is no model.
@@ -171,7 +175,10 @@ def align(
         on_progress=on_progress,
     ) as aligner:  # fmt: skip
         links, likely = zip(*aligner.links((symmetrize, threshold), ("posterior", SOFT_THRESHOLD)), strict=True)
-        return Alignment(joined(links), joined(likely), aligner.model(), aligner.too_long, aligner.log_likelihood)
+        return Alignment(
+            joined(links), joined(likely), aligner.model(), aligner.too_long, aligner.log_likelihood,
+            aligner.unused_entries,
+        )  # fmt: skip
 
 
 def _lowered(lexicon: Lexicon) -> Lexicon:

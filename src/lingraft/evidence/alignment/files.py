@@ -99,6 +99,7 @@ def align_file(
             "malformed": encoded.malformed,
             "too_long": aligner.too_long,
             "log_likelihood": [list(map(float, both)) for both in aligner.log_likelihood],
+            **({"unused_entries": aligner.unused_entries} if lexicon else {}),
         }
 
 

@@ -15,8 +15,9 @@ import lzma
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from ...corpus import Counts, read_lines
 from ...corpus.clean import MALFORMED_SHARE
 from ...errors import CorpusError, OutputError, RecipeError
 from .compiled import Array
+from .words import join, take_apart
 
 #: byte order mark, which readers take off a file
 _BOM = "\ufeff"
@@ -210,16 +212,21 @@ def read_lexicon(path: str | os.PathLike[str], counts: Counts | None = None) -> 
 
 
 def prior_counts(
-    lexicon: Lexicon, english_index: Mapping[str, int], foreign_index: Mapping[str, int], strength: float
+    lexicon: Lexicon,
+    english_index: Mapping[str, int],
+    foreign_index: Mapping[str, int],
+    strength: float,
+    characters: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Pseudo-counts that make the aligner expect the links of a lexicon.
 
-    An entry whose two words both occur is worth ``strength`` expected links, times the mean of its two probabilities
-    (of the known one if one is unknown), or divided by the number of different entries of its foreign word where
-    neither is known. Of repeated entries the largest counts. Entries of several words, with a space in them, are passed
-    over.
+    An entry is worth ``strength`` expected links, times the mean of its two probabilities (of the known one if one is
+    unknown), or divided by the number of different entries of its foreign word where neither is known. It counts where
+    both words occur. With ``characters`` words are taken apart as the text is (`words.take_apart`), and what an entry
+    of one unit with several is worth is shared among them. Of repeated entries the largest counts. Those that
+    `unused_entries` counts are passed over.
 
-    english_index, foreign_index: type id of every word, each below the number of words, in the same spelling
+    english_index, foreign_index: type id of every word or unit, each below their number, in the same spelling
     (normalisation, case) as the lexicon. strength: 0 or more.
 
     Returns indptr (int64, shape (foreign types + 1,)), columns (int32) and values (float32) of a CSR matrix, shape
@@ -231,13 +238,13 @@ def prior_counts(
     entries = Counter(word for _, word in set(zip(lexicon.english, lexicon.foreign, strict=True)))
     cells: dict[tuple[int, int], float] = {}
     backward, forward = lexicon.english_given_foreign.tolist(), lexicon.foreign_given_english.tolist()
-    for english, foreign, *both in zip(lexicon.english, lexicon.foreign, backward, forward, strict=True):
-        if " " in english or " " in foreign or english not in english_index or foreign not in foreign_index:
-            continue
+    for units, foreign, *both in zip(_units(lexicon, characters), lexicon.foreign, backward, forward, strict=True):
         known = [p for p in both if not math.isnan(p)]
         value = strength * (sum(known) / len(known) if known else 1 / entries[foreign])
-        cell = foreign_index[foreign], english_index[english]
-        cells[cell] = max(value, cells.get(cell, 0.0))
+        for one, other in units:
+            if one in english_index and other in foreign_index:
+                cell = foreign_index[other], english_index[one]
+                cells[cell] = max(value / len(units), cells.get(cell, 0.0))
     links = sorted(cell for cell, value in cells.items() if value > 0)
     rows = np.array([row for row, _ in links], np.int64)
     if rows.size and rows.max() >= len(foreign_index):
@@ -245,3 +252,28 @@ def prior_counts(
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows, minlength=len(foreign_index)))])
     columns = np.array([column for _, column in links], np.int32)
     return indptr, columns, np.array([cells[link] for link in links], np.float32)
+
+
+def unused_entries(lexicon: Lexicon, characters: bool = False) -> int:
+    """How many entries say nothing of two units: those with a space in them, or with several units on both sides."""
+    return sum(not units for units in _units(lexicon, characters))
+
+
+def _units(lexicon: Lexicon, characters: bool) -> Iterator[list[tuple[str, str]]]:
+    """For every entry the (English, foreign) units it links, each pair once; none where it cannot be known."""
+    sides = [
+        _taken_apart(side) if characters else [[word] for word in side] for side in (lexicon.english, lexicon.foreign)
+    ]
+    for one, other in zip(*sides, strict=True):
+        plain = min(len(one), len(other)) == 1 and not any(" " in unit for unit in one + other)
+        yield [(english, foreign) for english in one for foreign in other] if plain else []
+
+
+def _taken_apart(words: list[str]) -> list[list[str]]:
+    """The different units of every word."""
+    # a list of Python's may hold half a surrogate pair, which no text holds
+    block, starts, ends = join(word.encode("utf-8", "surrogatepass") for word in words)
+    starts, ends, lengths, _ = take_apart(block, starts, ends, np.ones(len(words), np.int64))
+    spans = zip(starts.tolist(), ends.tolist(), strict=True)
+    units = iter([block[start:end].decode("utf-8", "surrogatepass") for start, end in spans])
+    return [list(dict.fromkeys(islice(units, length))) for length in lengths.tolist()]
