@@ -130,21 +130,20 @@ def forward_backward(sentence: Sentence, count_jumps: bool = True) -> tuple[Trut
     """Runs the kernel; the only place that knows its arguments. Also the raw jump counts and states left."""
     n, m = sentence.shape
     jumps = by_distance(sentence.jumps)
-    centre = jumps.size // 2
     child, parent = np.nonzero(sentence.probability)
     rows = np.concatenate([[0], np.cumsum(np.bincount(child, minlength=n))]).astype(np.int64)
-    leave = leaving(sentence.jumps, m, sentence.stay)
     null = sentence.null.astype(np.float32)
-    longest = max(n, m) + 1
-    posterior = np.zeros(parent.size, np.float32)
-    jumped, left = np.zeros(jumps.size, np.float32), np.zeros(m + 1)
+    wide = max(n, m) + 8
+    posterior, exposed = np.zeros(parent.size, np.float32), np.zeros(jumps.size + 1)
+    jumped, left = np.zeros(jumps.size, np.float32), np.zeros(wide)
     likelihood = hmm.forward_backward(
-        rows, parent.astype(np.int64), sentence.probability[child, parent].astype(np.float32), null, jumps, centre,
-        leave, np.zeros((longest, longest), np.float32), np.zeros((4, longest), np.float32), posterior, jumped, left,
-        count_jumps,
+        rows, parent.astype(np.int64), sentence.probability[child, parent].astype(np.float32), null, jumps,
+        np.float32(sentence.stay), m, np.zeros(wide, np.float32), left, np.zeros((n + 1, wide), np.float32),
+        np.zeros((4, wide), np.float32), posterior, jumped, exposed, count_jumps,
     )  # fmt: skip
     dense = np.zeros((n, m))
     dense[child, parent] = posterior
+    left = left[: m + 1]
     return Truth(dense, null, likelihood, from_layout(jumped), left, {}), jumped, left
 
 

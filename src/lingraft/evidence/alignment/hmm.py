@@ -25,6 +25,38 @@ MARGIN = 10
 _TINY = np.float32(1e-30)
 
 
+@compiled()
+def leaving(jumps: Array, centre: int, null: float, leave: Array) -> None:
+    """Fills (1 - null) / (sum of the jump weights from state k to all parents) for the states of one sentence."""
+    parents = leave.size - 1
+    total = 0.0
+    for x in range(centre - parents, centre):
+        total += jumps[x]
+    for k in range(parents + 1):
+        # from state k the parents 0 .. m - 1 are the jumps 1 - k .. m - k
+        leave[k] = (1.0 - null) / total
+        total += np.float64(jumps[centre + k]) - np.float64(jumps[centre + k - parents])
+
+
+@compiled()
+def expose(left: Array, leave: Array, null: float, centre: int, exposed: Array) -> None:
+    """Notes how often each jump weight took part in a choice, over the choice's normaliser.
+
+    Leaving state k once exposes the weights of the jumps to all m parents: a range, kept as a step up and a step down.
+    """
+    parents = left.size - 1
+    for k in range(parents + 1):
+        share = left[k] * leave[k] / (1.0 - null)
+        exposed[centre + k - parents] += share
+        exposed[centre + k] -= share
+
+
+@compiled()
+def _padded(states: int) -> int:
+    """A number of states that fills vector registers; the superfluous ones can never be left or reached."""
+    return (states + 7) // 8 * 8
+
+
 @compiled(fastmath=FAST)
 def forward_backward(
     rows: Array,
@@ -32,24 +64,30 @@ def forward_backward(
     probability: Array,
     null: Array,
     jumps: Array,
-    centre: int,
+    stay: float,
+    parents: int,
     leave: Array,
+    left: Array,
     forward: Array,
     scratch: Array,
     posterior: Array,
     jumped: Array,
-    left: Array,
+    exposed: Array,
     count_jumps: bool,
 ) -> float:
     """Posteriors of one direction of one sentence pair; returns the log-likelihood in nats.
 
     rows: (n + 1,) where the candidates of child j begin in ``parent`` (0-based positions) and ``probability``
     (p(child | parent)). null: (n,) probability that child j is generated without parent; replaced by its posterior.
-    leave: (m + 1,) per state (1 - null probability) / (sum of J over the m parents). forward: scratch (n + 1, > m).
-    scratch: (4, > max(m, n)). posterior: (candidates,) out. With ``count_jumps``, the expected number of jumps is added
-    to ``jumped`` (laid out as ``jumps``) and the expected number of times each state was left to ``left`` (m + 1,).
+    stay: prior probability of that. parents: m. posterior: (candidates,) out. With ``count_jumps``, the expected number
+    of jumps is added to ``jumped`` (laid out as ``jumps``) and what `expose` notes to ``exposed``; the expected number
+    of times each state was left is then in ``left``. leave, left: (s,) where s is `_padded` (m + 1). forward: scratch
+    (n + 1, s). scratch: (4, max(s, n)).
     """
-    states = leave.size
+    centre, states = jumps.size // 2, _padded(parents + 1)
+    leave[:states] = 0
+    leaving(jumps, centre, stay, leave[: parents + 1])
+    left[:states] = 0
     n = rows.size - 1
     weighted, backward, entered, scale = scratch[0, :states], scratch[1, :states], scratch[2, :states], scratch[3]
     before = forward[0, :states]
@@ -72,10 +110,10 @@ def forward_backward(
             total += reach
         inverse = np.float32(1) / max(total, _TINY)
         scale[j] = inverse
-        stay = null[j] * inverse
+        keep = null[j] * inverse
         now = forward[j + 1, :states]
         for k in range(states):
-            now[k] = before[k] * stay
+            now[k] = before[k] * keep
         for link in range(rows[j], rows[j + 1]):
             posterior[link] *= inverse
             now[parent[link] + 1] += posterior[link]
@@ -110,24 +148,13 @@ def forward_backward(
         if count_jumps:
             for k in range(states):
                 left[k] += weighted[k] * entered[k]
-        stay = null[j] * scale[j]
+        keep = null[j] * scale[j]
         for k in range(states):
-            backward[k] = backward[k] * stay + entered[k] * leave[k]
+            backward[k] = backward[k] * keep + entered[k] * leave[k]
         null[j] = max(np.float32(1) - linked, np.float32(0))
+    if count_jumps:
+        expose(left[: parents + 1], leave[: parents + 1], stay, centre, exposed)
     return likelihood
-
-
-@compiled()
-def leaving(jumps: Array, centre: int, null: float, leave: Array) -> None:
-    """Fills (1 - null) / (sum of the jump weights from state k to all parents) for the states of one sentence."""
-    parents = leave.size - 1
-    total = 0.0
-    for x in range(centre - parents, centre):
-        total += jumps[x]
-    for k in range(parents + 1):
-        # from state k the parents 0 .. m - 1 are the jumps 1 - k .. m - k
-        leave[k] = (1.0 - null) / total
-        total += np.float64(jumps[centre + k]) - np.float64(jumps[centre + k - parents])
 
 
 class Pairs(NamedTuple):
@@ -164,25 +191,6 @@ class Direction(NamedTuple):
     inverse_totals: Array
     null: Array
     jumps: Array
-
-
-@compiled()
-def expose(left: Array, leave: Array, null: float, centre: int, exposed: Array) -> None:
-    """Notes how often each jump weight took part in a choice, over the choice's normaliser.
-
-    Leaving state k once exposes the weights of the jumps to all m parents: a range, kept as a step up and a step down.
-    """
-    parents = left.size - 1
-    for k in range(parents + 1):
-        share = left[k] * leave[k] / (1.0 - null)
-        exposed[centre + k - parents] += share
-        exposed[centre + k] -= share
-
-
-@compiled()
-def _padded(states: int) -> int:
-    """A number of states that fills vector registers; the superfluous ones can never be left or reached."""
-    return (states + 7) // 8 * 8
 
 
 @compiled(fastmath=FAST)
@@ -229,7 +237,7 @@ def expect_chunk(
     jumped = np.zeros((2, to_foreign.jumps.size), np.float32)
     exposed = np.zeros((2, to_foreign.jumps.size + 1), np.float64)
     sums = np.zeros(to_foreign.counts.size if agree else 0, np.float32)
-    centre, smoothing, no_parent = to_foreign.jumps.size // 2, np.float32(alpha), np.float32(null)
+    smoothing, no_parent = np.float32(alpha), np.float32(null)
     foreign_likelihood, english_likelihood = 0.0, 0.0
     for s in range(first, last):
         e0, f0 = english_offsets[s], foreign_offsets[s]
@@ -249,17 +257,11 @@ def expect_chunk(
             columns[i + 1] += 1
             others = max(to_foreign.counts[candidates.cell[l0 + x]] - to_foreign.own[l0 + x], np.float32(0))
             probability[x] = (others + smoothing) * to_foreign.inverse_totals[pairs.english[e0 + i]]
-        states = _padded(m + 1)
-        leave[:states] = 0
-        leaving(to_foreign.jumps, centre, null, leave[: m + 1])
-        left[:states] = 0
         foreign_likelihood += forward_backward(
-            rows[: n + 1], parent, probability, null_of, to_foreign.jumps, centre, leave[:states], forward, scratch,
-            posterior, jumped[0], left, count_jumps,
+            rows[: n + 1], parent, probability, null_of, to_foreign.jumps, null, m, leave, left, forward, scratch,
+            posterior, jumped[0], exposed[0], count_jumps,
         )  # fmt: skip
         foreign_null[f0 : f0 + n] = null_of[:n]
-        if count_jumps:
-            expose(left[: m + 1], leave[: m + 1], null, centre, exposed[0])
         # the same candidates seen from the English side
         for i in range(m):
             columns[i + 1] += columns[i]
@@ -274,17 +276,11 @@ def expect_chunk(
                 origin[y] = x
                 others = max(to_english.counts[candidates.cell[l0 + x]] - to_english.own[l0 + x], np.float32(0))
                 turned[y] = (others + smoothing) * inverse
-        states = _padded(n + 1)
-        leave[:states] = 0
-        leaving(to_english.jumps, centre, null, leave[: n + 1])
-        left[:states] = 0
         english_likelihood += forward_backward(
-            columns[: m + 1], child, turned, null_of, to_english.jumps, centre, leave[:states], forward, scratch,
-            turned_posterior, jumped[1], left, count_jumps,
+            columns[: m + 1], child, turned, null_of, to_english.jumps, null, n, leave, left, forward, scratch,
+            turned_posterior, jumped[1], exposed[1], count_jumps,
         )  # fmt: skip
         english_null[e0 : e0 + m] = null_of[:m]
-        if count_jumps:
-            expose(left[: n + 1], leave[: n + 1], null, centre, exposed[1])
         for y in range(links):
             if agree:
                 product = turned_posterior[y] * posterior[origin[y]]
