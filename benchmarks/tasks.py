@@ -6,8 +6,8 @@ Reads a folder with ``nli/``, ``xnli/`` and ``ud/`` (--lab or LINGRAFT_LAB) and 
     python benchmarks/tasks.py parse MODEL --lab LAB --out WORK --runs RUNS/none-XX
 
 XX stands for the language. Every step is one command of lingraft in a process of its own; what is there is not done
-again. ``untouched`` is the English model as it is on the other language's text, the floor. MODEL is fine-tuned once, and
-so is every run's English model that training changed.
+again. ``untouched`` is the English model as it is on the other language's text, the floor. MODEL is fine-tuned once,
+and so is every run's English model that training changed.
 """
 
 from __future__ import annotations

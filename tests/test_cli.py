@@ -224,7 +224,7 @@ def test_evaluate_retrieval_scores_both_directions(command, pieces, model_folder
     status, out, err = command(*line, "--json")
     assert (status, err) == (0, "")
     score = only_object(out)
-    assert score.keys() == {"task", "en_to_xx", "xx_to_en", "n"}
+    assert score.keys() == {"task", "en_to_xx", "xx_to_en", "n", "intervals"}
     run = json.loads((pieces / "run.json").read_text(encoding="utf-8"))
     assert score == run["scores"]["grafted"]["retrieval"]
     shown = command(*line)[1]
@@ -245,7 +245,7 @@ def test_evaluate_lm_gives_bits_per_byte(command, request, tmp_path, kind):
     status, out, err = command("evaluate", "lm", "--model", folder, "--data", text, "--json")
     assert (status, err) == (0, "")
     score = only_object(out)
-    assert score.keys() == {"task", "loss", "bits_per_byte", "n_tokens", "unknown_share"}
+    assert score.keys() == {"task", "loss", "bits_per_byte", "n_tokens", "unknown_share", "intervals"}
     n_bytes = len(text.read_bytes()) - 30
     assert score["bits_per_byte"] == pytest.approx(score["loss"] / 0.6931471805599453 * score["n_tokens"] / n_bytes)
     assert only_object(command("evaluate", "lm", "--model", folder, "--data", text, "--json")[1]) == score

@@ -334,3 +334,23 @@ def test_an_empty_text_has_a_finite_embedding() -> None:
         ids, mask = torch.tensor([[40, 41], [40, 40]]), torch.tensor([[1, 1], [0, 0]])
         with torch.inference_mode():
             assert model.embed(ids, mask).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["encoder", "sentence"])
+def test_a_pooler_that_was_not_saved_is_not_made_up(kind, tmp_path, sentence_model_folder):
+    tokenizer = tiny.wordpiece_tokenizer()
+    folder = tmp_path / "model"
+    if kind == "sentence":
+        shutil.copytree(sentence_model_folder, folder)
+    else:
+        tiny.bert(tokenizer, head=False).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    assert load_model(folder).model.pooler is not None
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if "pooler" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    loaded = load_model(folder)
+    assert loaded.model.pooler is None
+    copied = from_transformers(loaded.model, tokenizer) if kind == "encoder" else loaded
+    save_model(copied, tmp_path / "again")
+    assert load_file(tmp_path / "again" / "model.safetensors").keys() == kept.keys()

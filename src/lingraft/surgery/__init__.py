@@ -6,6 +6,7 @@ from .heads import with_masked_lm_head
 from .models import (
     Kind,
     LanguageModel,
+    check_complete,
     copy_pipeline,
     from_sentence_transformer,
     from_transformers,
@@ -23,6 +24,7 @@ __all__ = [
     "Kind",
     "LanguageModel",
     "Method",
+    "check_complete",
     "check_positions",
     "copy_pipeline",
     "from_sentence_transformer",

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import torch
+from safetensors import safe_open
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import (
@@ -121,11 +122,26 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _check_complete(folder: Path, missing: Iterable[str]) -> None:
-    """ModelError if weights were not in the file, which transformers fills up with random ones."""
-    lost = sorted(name for name in missing if "pooler" not in name)  # of no use to any objective, often left out
+def check_complete(model: PreTrainedModel, folder: Path, missing: Iterable[str]) -> None:
+    """ModelError if weights were not in the file, which transformers fills up with random ones.
+
+    A pooler is of no use to any objective and often left out; where it was, the model is to have none.
+    """
+    missing = list(missing)
+    lost = sorted(name for name in missing if "pooler" not in name)
     if lost:
         raise ModelError(f"'{folder}' lacks {len(lost)} of the weights of its model, '{lost[0]}' for one.")
+    if missing:
+        setattr(model.base_model, "pooler", None)  # noqa: B010 (torch types a submodule as never None)
+
+
+def _unsaved_poolers(model: PreTrainedModel, folder: Path) -> list[str]:
+    """Parameters of a pooler that a model has and none of a folder's weight files."""
+    saved = False
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as weights:
+            saved = saved or any("pooler" in name for name in weights.keys())  # noqa: SIM118 (it is no dict)
+    return [] if saved else [name for name, _ in model.named_parameters() if "pooler" in name]
 
 
 def resolve_model(name: str) -> Path:
@@ -211,7 +227,9 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
             _check_tokenizer(inner)
             _check_modules(folder)
             encoder = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-            return from_sentence_transformer(encoder, folder)
+            loaded = from_sentence_transformer(encoder, folder)
+            check_complete(loaded.model, folder, _unsaved_poolers(loaded.model, inner))
+            return loaded
         # a discriminator's head is none over the vocabulary, so only its encoder is of use
         first = architectures[0] if architectures else ""
         bare = kind == "masked" and (first.endswith("Model") or first == "ElectraForPreTraining")
@@ -219,7 +237,7 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
         model, found = loader.from_pretrained(
             inner, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
-        _check_complete(folder, found["missing_keys"])
+        check_complete(model, folder, found["missing_keys"])
     except ModelError:
         raise
     except Exception as error:

@@ -20,11 +20,13 @@ from ..errors import ModelError, SelfCheckError
 from ..evidence import TranslationTable
 from ..surgery import (
     LanguageModel,
+    check_complete,
     check_positions,
     load_model,
     load_tokenizer,
     resolve_model,
     save_tokenizer,
+    transformer_folder,
     vocabulary_parameters,
     with_rows,
 )
@@ -115,20 +117,17 @@ def _load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model as the class that its config names and in the type it was saved in, so that no byte is lost."""
     import transformers
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    inner = transformer_folder(folder)
+    config = AutoConfig.from_pretrained(inner, local_files_only=True, trust_remote_code=False)
     name = (config.architectures or ["none"])[0]
     model_class = getattr(transformers, name, None)
     if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
         raise ModelError(f"'{folder}' is a model of class {name}, which transformers does not have.")
     loader: Any = model_class
     model, found = loader.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, dtype="auto", output_loading_info=True
+        inner, local_files_only=True, use_safetensors=True, dtype="auto", output_loading_info=True
     )
-    lost = sorted(key for key in found["missing_keys"] if "pooler" not in key)
-    if lost:
-        raise ModelError(f"'{folder}' lacks {len(lost)} of the weights of its model, '{lost[0]}' for one.")
-    if any("pooler" in key for key in found["missing_keys"]):
-        model.base_model.pooler = None  # it was not saved, so it is not to be made up
+    check_complete(model, folder, found["missing_keys"])
     return model.eval(), load_tokenizer(folder)
 
 
@@ -235,14 +234,13 @@ def _check_kept(before: PreTrainedModel, after: PreTrainedModel) -> None:
 
 def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, out: Path) -> None:
     """Writes the swapped model with everything else of the task model's folder, aside and then renamed."""
+    inner = transformer_folder(folder)
+
+    def left_out(place: str, names: list[str]) -> list[str]:
+        replaced = _REPLACED if Path(place) in (folder, inner) else ()
+        return [name for name in names if name.startswith(".") or any(Path(name).match(each) for each in replaced)]
+
     with replacing(out) as aside:
-        aside.mkdir(parents=True)
-        for path in folder.iterdir():
-            if path.name.startswith(".") or any(path.match(pattern) for pattern in _REPLACED):
-                continue
-            if path.is_dir():
-                shutil.copytree(path, aside / path.name)
-            else:
-                shutil.copyfile(path, aside / path.name)
-        model.save_pretrained(aside)
-        save_tokenizer(tokenizer, aside)
+        shutil.copytree(folder, aside, ignore=left_out)
+        model.save_pretrained(aside / inner.relative_to(folder))
+        save_tokenizer(tokenizer, aside / inner.relative_to(folder))
