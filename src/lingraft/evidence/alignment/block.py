@@ -47,8 +47,9 @@ class Block:
 
     range: number of the first sentence pair in the whole bitext, and of that behind the last. arrays, after
     `find_candidates`: offsets, position and cell of the candidates; own, float32 (links,), what each link contributed
-    to the counts, at first the product of the first stage's posteriors; and where nothing but that stage is wanted,
-    foreign_posterior and english_posterior.
+    to the counts, at first the product of the first stage's posteriors; place, int32 (cells of the block,), the number
+    of each cell in the whole bitext; and where nothing but that stage is wanted, foreign_posterior and
+    english_posterior.
     """
 
     pairs: Pairs
@@ -63,6 +64,10 @@ class Block:
     @property
     def own(self) -> Array:
         return self.arrays["own"]
+
+    @property
+    def place(self) -> Array:
+        return self.arrays["place"]
 
     @property
     def used_tokens(self) -> Array:
@@ -81,6 +86,9 @@ class Block:
         self.arrays["offsets"] = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])[self.arrays["offsets"]]
         for name in ("position", "cell", "own"):
             self.arrays[name] = self.arrays[name][kept]
+        used = np.bincount(self.arrays["cell"], minlength=self.place.size) > 0
+        self.arrays["cell"] = (np.cumsum(used, dtype=np.int32) - 1)[self.arrays["cell"]]
+        self.arrays["place"] = self.place[used]
 
     def put_away(self, file: Path) -> None:
         """Keeps the arrays in a file until they are `at_hand`."""

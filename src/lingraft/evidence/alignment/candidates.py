@@ -138,16 +138,15 @@ def rank_chunk(
 
 
 @compiled()
-def ranks_to_cells(foreign: Array, offsets: Array, indptr: Array, place: Array, cell: Array) -> None:
+def ranks_to_cells(foreign: Array, offsets: Array, indptr: Array, cell: Array) -> None:
     """Replaces the rank of every link in its row by the number of its cell.
 
-    foreign: types of the foreign tokens. indptr: where the rows of the ranks begin. place: the number of each of these
-    cells in the whole matrix.
+    foreign: types of the foreign tokens. indptr: where the rows of the ranks begin.
     """
     for token in range(foreign.size):
         row = indptr[foreign[token]]
         for x in range(offsets[token], offsets[token + 1]):
-            cell[x] = place[row + cell[x]]
+            cell[x] += row
 
 
 @compiled()

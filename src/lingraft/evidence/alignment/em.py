@@ -172,9 +172,9 @@ class Training:
         counts = np.zeros(pattern[1].size)
         for block, cells in zip(self.blocks, local, strict=True):
             with block.at_hand(change=True) as arrays:
-                place = places(*cells, *pattern)
-                ranks_to_cells(block.pairs.foreign, arrays["offsets"], cells[0], place, arrays["cell"])
-                counts += np.bincount(arrays["cell"], arrays["own"], counts.size)
+                arrays["place"] = places(*cells, *pattern)
+                ranks_to_cells(block.pairs.foreign, arrays["offsets"], cells[0], arrays["cell"])
+                counts[block.place] += np.bincount(arrays["cell"], arrays["own"], block.place.size)
         self._initialise(Csr(*pattern, counts.astype(np.float32)))
 
     def _initialise(self, counts: Csr) -> None:
@@ -214,7 +214,8 @@ class Training:
         pairs, edges, s = block.pairs, block.sentence_bounds(SENTENCE_CHUNKS), self.settings
         n_english, n_foreign = self._types
         own = block.own if s.leave_one_out else np.zeros_like(block.own)
-        to_foreign, to_english = (direction._replace(own=own) for direction in directions)
+        known = directions[0].counts[block.place]  # of both
+        to_foreign, to_english = (direction._replace(counts=known, own=own) for direction in directions)
         posterior = np.zeros(block.own.size, np.float32)
         other = np.zeros(0 if agree else block.own.size, np.float32)
         foreign_null = np.zeros(pairs.foreign.size, np.float32)
@@ -241,19 +242,21 @@ class Training:
     def _iterate(self, iteration: int) -> None:
         p, directions = self.parameters, self._directions()
         total: list[Array] = []
-        tokens = np.zeros(2)
+        counts, tokens = np.zeros(p.counts.values.size), np.zeros(2)
         for number, block in enumerate(self.blocks):
             with block.at_hand(change=True) as arrays:
                 found = self._expect(block, directions, agree=True)
                 arrays["own"] = found.posterior
+                counts[block.place] += found.counts
                 if iteration == 0:
                     block.drop(found.posterior < self.settings.prune_below)
-            total = [a + b for a, b in zip(total, found[2:], strict=True)] if total else list(found[2:])
+            rest = found[2:-1]
+            total = [a + b for a, b in zip(total, rest, strict=True)] if total else list(rest)
             tokens += block.used_tokens
             per_token = total[4] / np.maximum(tokens, 1)
             self._report(3 + iteration + (number + 1) / len(self.blocks), per_token)
         self.log_likelihood.append((float(per_token[0]), float(per_token[1])))
-        foreign_null, english_null, jumped, exposed, _, counts = total
+        foreign_null, english_null, jumped, exposed, _ = total
         p.counts = p.counts._replace(values=counts.astype(np.float32))
         if not self._start:
             p.foreign_null, p.english_null = _distribution(foreign_null), _distribution(english_null)
@@ -289,7 +292,7 @@ class Training:
         total = np.zeros(counts.values.size)
         for block, (_, posteriors) in zip(self.blocks, self.posteriors(), strict=True):
             mean = (posteriors.foreign_posterior + posteriors.english_posterior) / 2
-            total += np.bincount(block.candidates.cell, mean, total.size)
+            total[block.place] += np.bincount(block.candidates.cell, mean, block.place.size)
         return counts._replace(values=total.astype(np.float32))
 
 
