@@ -173,9 +173,10 @@ def swap_folder(task_model: str | Path, target: str | Path, out: str | Path, **o
     names = seed_folders(task_model)
     run: dict[str, Any] = {**environment(), "task_model": str(task_model), "target": str(target), "swaps": []}
     with replacing(final) as aside:
-        aside.mkdir(parents=True)
+        if len(names) > 1:
+            aside.mkdir(parents=True)
         for name in names:
-            place = aside if names == [str(task_model)] else aside / Path(name).name
+            place = aside / Path(name).name if len(names) > 1 else aside
             run["swaps"].append(swap(name, target, place, **options).report)
         write_run(aside, run)
     return run

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, GPT2Config, GPT2Model
 
 from lingraft.errors import RecipeError, RunError
 from lingraft.tasks.loop import encoder_layers, train_task
@@ -19,7 +19,7 @@ class Parity(nn.Module):
     def __init__(self, encoder: BertModel) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(encoder.config.hidden_size, 2)
+        self.head = nn.Linear(16, 2)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return self.head(self.encoder(input_ids=ids).last_hidden_state.mean(1))
@@ -111,6 +111,38 @@ def test_frozen_layers_stay_as_they_are_with_all_that_lies_below_them():
         train_task(ParityTask(), FinetuneSettings(**{**vars(FAST), "frozen_layers": 4}))
 
 
+def test_positions_freeze_with_the_lowest_layer_whatever_they_are_called():
+    task = ParityTask()
+    torch.manual_seed(0)
+    task.encoder = GPT2Model(GPT2Config(vocab_size=12, n_positions=16, n_embd=16, n_layer=2, n_head=2))
+    task.model = Parity(task.encoder)
+    before = parameters(task)
+    train_task(task, FinetuneSettings(**{**vars(FAST), "frozen_layers": 1}))
+    assert not any(name.startswith(("encoder.w", "encoder.h.0")) for name in changed(task, before))
+    assert {"encoder.ln_f.weight", "encoder.h.1.ln_1.weight"} <= changed(task, before)
+
+
+def test_what_an_evaluation_draws_changes_nothing():
+    plain, drawing = ParityTask(), ParityTask()
+    train_task(plain, FAST)
+    train_task(drawing, FAST, watch={"fr": lambda: {"accuracy": float(torch.rand(()))}})
+    assert not changed(drawing, parameters(plain))
+
+
+def test_weights_that_are_no_numbers_are_never_left():
+    task = ParityTask()
+    honest = task.score
+
+    def spoil() -> dict[str, float]:
+        with torch.no_grad():
+            task.model.head.bias.fill_(float("nan"))
+        return honest()
+
+    task.score = spoil
+    with pytest.raises(RunError, match=r"head\.bias"):
+        train_task(task, FinetuneSettings(**{**vars(FAST), "evaluations": 1}))
+
+
 def test_layers_are_found_in_order():
     encoder = ParityTask().encoder
     assert [id(layer) for layer in encoder_layers(encoder)] == [id(layer) for layer in encoder.encoder.layer]
@@ -177,6 +209,9 @@ def test_a_loss_that_is_no_number_ends_the_run():
     ("given", "message"),
     [
         ({"epochs": 0}, "--epochs is above 0"),
+        ({"epochs": float("inf")}, "--epochs is above 0"),
+        ({"learning_rate": float("inf")}, "--learning-rate is at least 0"),
+        ({"seed": 1 << 63}, "--seed is below"),
         ({"batch_size": 0}, "--batch-size is at least 1"),
         ({"learning_rate": -1.0}, "--learning-rate is at least 0"),
         ({"learning_rate": float("nan")}, "--learning-rate is at least 0"),

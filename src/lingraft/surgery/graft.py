@@ -125,7 +125,8 @@ def _renumber(config: Any, source: PreTrainedTokenizerBase, target: PreTrainedTo
         name = f"{role}_token_id"
         given = getattr(config, name, None)
         if isinstance(given, int):
-            place: int = moved.get(given, given)
+            # an id may have had several roles (pad and eos of GPT-2), which need not be one any more
+            place: int = new[role] if old.get(role) == given and role in new else moved.get(given, given)
             setattr(config, name, place if place < len(target) else None)
         elif isinstance(given, list):
             places = [moved.get(int(identifier), int(identifier)) for identifier in given]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,9 +81,8 @@ def _freeze(encoder: PreTrainedModel, settings: FinetuneSettings) -> set[int]:
         if settings.frozen_layers > len(layers):
             raise RecipeError(f"--frozen-layers {settings.frozen_layers}: the encoder has {len(layers)} layers.")
         inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
-        # what lies below the first layer (word, position and type embeddings, their norm) with the lowest layers
-        below = getattr(encoder, "embeddings", embeddings)
-        frozen += [parameter for parameter in below.parameters() if id(parameter) not in inside]
+        # what stands before the first layer: word, position and type embeddings, their norm
+        frozen += takewhile(lambda parameter: id(parameter) not in inside, encoder.parameters())
         frozen += [parameter for layer in layers[: settings.frozen_layers] for parameter in layer.parameters()]
     return {id(parameter) for parameter in frozen}
 
@@ -153,9 +153,10 @@ def _mean(states: list[State]) -> State:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode, and so that nothing drawn inside changes what training draws afterwards."""
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
             yield
     finally:
         model.train()
@@ -229,8 +230,10 @@ def train_task(
         _load(model, best[2])
         report["chosen_step"] = best[1]
         report["dev"] = next(entry["dev"] for entry in history if entry["step"] == best[1])
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         parameter.requires_grad_(True)
+        if not torch.isfinite(parameter).all():
+            raise RunError(f"The parameter '{name}' is no number after training. Lower the learning rates.")
     model.eval()
     report |= {"history": history, "seconds": time.perf_counter() - began}
     if watch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..errors import RecipeError
@@ -43,10 +44,12 @@ class FinetuneSettings:
             ("batch_size", 1), ("evaluations", 1), ("max_length", 8), ("frozen_layers", 0), ("average", 0), ("seed", 0),
             ("learning_rate", 0), ("head_learning_rate", 0), ("weight_decay", 0), ("embedding_noise", 0),
         ):  # fmt: skip
-            if not getattr(self, name) >= least:
+            if not least <= getattr(self, name) < math.inf:
                 raise RecipeError(f"{_option(name)} is at least {least}; given: {getattr(self, name)}.")
-        if not self.epochs > 0:
+        if not 0 < self.epochs < math.inf:
             raise RecipeError(f"--epochs is above 0; given: {self.epochs}.")
+        if self.seed >= 1 << 63:
+            raise RecipeError(f"--seed is below 2^63; given: {self.seed}.")
         if not 0 <= self.warmup_share < 1:
             raise RecipeError(f"--warmup-share is at least 0 and below 1; given: {self.warmup_share}.")
         if self.precision not in ("auto", "float32", "bf16"):

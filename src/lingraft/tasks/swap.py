@@ -5,7 +5,6 @@ Only vocabulary-sized parts are replaced (zero-shot transfer as in Tran 2020); e
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,33 +12,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..cache import replacing
-from ..errors import ModelError, SelfCheckError
+from ..errors import ModelError, OutputError, SelfCheckError
 from ..evidence import TranslationTable
 from ..surgery import (
     LanguageModel,
-    check_complete,
     check_positions,
     load_model,
-    load_tokenizer,
     resolve_model,
-    save_tokenizer,
+    save_model,
     transformer_folder,
     vocabulary_parameters,
     with_rows,
 )
+from ..vocabulary import special_ids, tokenizer_hash
+from .swapfiles import load_any, write_swapped
 
 #: below this mean cosine two sets of embedding rows have nothing to do with each other; fine-tuning stays above 0.9
 _UNRELATED = 0.5
-
-#: files of a task model's folder that are written anew, or that speak of the English model alone
-_REPLACED = (
-    "config.json", "generation_config.json", "model*.safetensors", "*.safetensors.index.json", "tokenizer*",
-    "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.bin", "*.pt", "*.pkl",
-    "README.md", "run.json",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,18 +62,21 @@ def swap(
 
     task_model: a folder, or an object with a transformers ``model`` (or ``encoder``), a ``tokenizer`` and a method
     ``with_model``: `NliModel`, `TaggingModel`, `Parser`, `LanguageModel`. target: the new language's model, a folder
-    ``OUT/target`` or loaded. out: where a task model given as a folder is written. source: the English model that both
+    ``OUT/target`` or loaded. out: where the result is written; a task model given as a folder keeps all its other files
+    and tensors byte for byte. source: the English model that both
     come from, and table: the translation table; beside a folder ``OUT/target`` both are found by themselves.
     carry_drift: where fine-tuning moved the English embeddings, each new row moves along with the English rows it
     corresponds to, E' = E_target + A (E_task - E_source).
 
-    Raises ModelError when the two do not fit: other vocabulary, width, family, or unrelated embeddings; RecipeError
-    and TableError for carry_drift without a source or a table that fits.
+    Raises ModelError when the two do not fit: other vocabulary, width, family, or unrelated embeddings, and for
+    carry_drift without a source or a table; TableError for a table of other tokenizers; OutputError if out is there.
     """
+    if out is not None and Path(out).exists():
+        raise OutputError(f"'{out}' is there already; give another place or remove it first.")
     folder = resolve_model(str(task_model)) if isinstance(task_model, str | Path) else None
     if isinstance(target, str | Path):
         beside = Path(target).parent
-        if source is None and (beside / "source" / "config.json").is_file():
+        if source is None and (transformer_folder(beside / "source") / "config.json").is_file():
             source = beside / "source"
         if table is None and (beside / "table.npz").is_file():
             table = beside / "table.npz"
@@ -90,18 +85,24 @@ def swap(
         source = load_model(source, head=True)
     if isinstance(table, str | Path):
         table = TranslationTable.load(Path(table))
-    model, tokenizer = _load(folder) if folder else (_transformer(task_model), task_model.tokenizer)
+    model, tokenizer = load_any(folder) if folder else (_transformer(task_model), task_model.tokenizer)
     report = _origin(model, tokenizer, target, source, table)
+    if note := _other_frame(tokenizer, target.tokenizer):
+        report["note"] = f"{report['note']} {note}".strip()
     rows = _rows(model, target)
     if carry_drift:
-        rows["input"] = rows["input"] + _drift(model, target, source, table)
+        rows["input"] = rows["input"].cpu() + _drift(model, target, source, table)
     report["drift"] = carry_drift
     swapped = with_rows(model, rows, tokenizer, target.tokenizer)
     _check_kept(model, swapped)
     if folder is None:
-        return SwapResult(task_model.with_model(swapped, target.tokenizer), target.tokenizer, report)
+        result = task_model.with_model(swapped, target.tokenizer)
+        if out is not None:
+            with replacing(Path(out)) as aside:
+                save_model(result, aside) if isinstance(result, LanguageModel) else result.save(aside)
+        return SwapResult(result, target.tokenizer, report)
     if out is not None:
-        _write(swapped, target.tokenizer, folder, Path(out))
+        write_swapped(folder, model, swapped, target.tokenizer, Path(out))
     return SwapResult(swapped, target.tokenizer, report)
 
 
@@ -113,24 +114,6 @@ def _transformer(task_model: Any) -> PreTrainedModel:
     raise ModelError(f"{type(task_model).__name__} holds no transformers model whose vocabulary could be swapped.")
 
 
-def _load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model as the class that its config names and in the type it was saved in, so that no byte is lost."""
-    import transformers
-
-    inner = transformer_folder(folder)
-    config = AutoConfig.from_pretrained(inner, local_files_only=True, trust_remote_code=False)
-    name = (config.architectures or ["none"])[0]
-    model_class = getattr(transformers, name, None)
-    if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
-        raise ModelError(f"'{folder}' is a model of class {name}, which transformers does not have.")
-    loader: Any = model_class
-    model, found = loader.from_pretrained(
-        inner, local_files_only=True, use_safetensors=True, dtype="auto", output_loading_info=True
-    )
-    check_complete(model, folder, found["missing_keys"])
-    return model.eval(), load_tokenizer(folder)
-
-
 def _origin(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -140,7 +123,7 @@ def _origin(
 ) -> dict[str, Any]:
     """Refuses a task model that cannot be the English model's; says how sure it is that it is one."""
     check_positions(model, tokenizer, target.tokenizer)
-    own, new = vocabulary_parameters(model)["input"], vocabulary_parameters(target.model)["input"]
+    own, new = (vocabulary_parameters(each)["input"].detach().cpu() for each in (model, target.model))
     if own.shape[1] != new.shape[1]:
         raise ModelError(
             f"The task model's embeddings have {own.shape[1]} dimensions and the new language's {new.shape[1]}: they "
@@ -155,17 +138,18 @@ def _origin(
                 f"The task model's vocabulary has {len(tokenizer):,} tokens; the new language was grafted onto one of "
                 f"{table.matrix.shape[1]:,}."
             )
-        note = (
-            "No English model was given to compare with (--source-model), so it is not known whether the task model "
+        known = table is not None and table.source_hash == tokenizer_hash(tokenizer)
+        note = ("Its vocabulary is the right one, but no" if known else "No") + (
+            " English model was given to compare with (--source-model), so it is not known whether the task model "
             "was fine-tuned from the one that the new language was grafted onto."
         )
         return {"origin": "unknown", "note": note}
     _same_vocabulary(tokenizer, source.tokenizer)
-    english = vocabulary_parameters(source.model)["input"]
+    english = vocabulary_parameters(source.model)["input"].detach().cpu()
     n = min(len(tokenizer), own.shape[0], english.shape[0])
     if torch.equal(english[:n].to(own.dtype), own[:n]):
         return {"origin": "verified", "note": ""}
-    before, after = english[:n].detach().float(), own[:n].detach().float()
+    before, after = english[:n].float(), own[:n].float()
     cosine = float(torch.nn.functional.cosine_similarity(before, after, dim=1).mean())
     if cosine < _UNRELATED:
         raise ModelError(
@@ -178,6 +162,34 @@ def _origin(
         "; --carry-drift moves it along."
     )
     return {"origin": "moved", "mean_cosine": cosine, "note": note}
+
+
+def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[tuple[Any, int]], bool]:
+    """What stands around and between the two texts of a pair, by role, with token types; and whether those are used."""
+    with_types = "token_type_ids" in tokenizer.model_input_names
+    pair = tokenizer("0", "0", return_token_type_ids=True)
+    roles = {identifier: role for role, identifier in special_ids(tokenizer).items()}
+    frame: list[tuple[Any, int]] = []
+    for identifier, text, kind in zip(pair["input_ids"], pair.sequence_ids(), pair["token_type_ids"], strict=True):
+        part = (roles.get(identifier, "other") if text is None else text, kind if with_types else 0)
+        if text is None or not frame or frame[-1] != part:  # a text may be several tokens
+            frame.append(part)
+    return frame, with_types
+
+
+def _other_frame(own: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase) -> str:
+    """A warning if the new tokenizer surrounds texts with other special tokens or types; empty if not."""
+    before, after = _frame(own), _frame(new)
+    if before == after:
+        return ""
+
+    def shown(frame: list[tuple[Any, int]]) -> str:
+        return " ".join(f"{part if isinstance(part, str) else 'AB'[part]}:{kind}" for part, kind in frame)
+
+    return (
+        f"The new tokenizer surrounds texts otherwise than the one the task model was trained with ({shown(after[0])}; "
+        f"before: {shown(before[0])}), which may cost accuracy."
+    )
 
 
 def _same_vocabulary(own: PreTrainedTokenizerBase, source: PreTrainedTokenizerBase) -> None:
@@ -214,7 +226,7 @@ def _drift(
         missing = "the English model (--source-model)" if source is None else "the translation table (--table)"
         raise ModelError(f"To carry the drift of the embeddings over, {missing} is needed.")
     table.check_tokenizers(source.tokenizer, target.tokenizer)
-    own, english = (vocabulary_parameters(each)["input"].detach().float() for each in (model, source.model))
+    own, english = (vocabulary_parameters(each)["input"].detach().cpu().float() for each in (model, source.model))
     n = table.matrix.shape[1]
     moved = table.matrix @ (own[:n] - english[:n]).numpy()
     rows = vocabulary_parameters(target.model)["input"]
@@ -230,17 +242,3 @@ def _check_kept(before: PreTrainedModel, after: PreTrainedModel) -> None:
     for name, parameter in before.named_parameters(remove_duplicate=False):
         if id(parameter) not in own and not torch.equal(parameter, kept[name]):
             raise SelfCheckError(f"Swapping changed the parameter '{name}', which is not the vocabulary's.")
-
-
-def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, out: Path) -> None:
-    """Writes the swapped model with everything else of the task model's folder, aside and then renamed."""
-    inner = transformer_folder(folder)
-
-    def left_out(place: str, names: list[str]) -> list[str]:
-        replaced = _REPLACED if Path(place) in (folder, inner) else ()
-        return [name for name in names if name.startswith(".") or any(Path(name).match(each) for each in replaced)]
-
-    with replacing(out) as aside:
-        shutil.copytree(folder, aside, ignore=left_out)
-        model.save_pretrained(aside / inner.relative_to(folder))
-        save_tokenizer(tokenizer, aside / inner.relative_to(folder))
