@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 import lingraft
+from lingraft import tasks
+from lingraft.tasks import parsing
 
 SRC = Path(lingraft.__file__).parents[1]
 HEAVY = ["torch", "transformers", "numpy", "scipy", "numba", "sentence_transformers", "tokenizers", "pydantic", "typer"]
+TREEBANK = "1\tba\t_\tX\t_\t_\t0\troot\t_\t_\n\n"
+PAIRS = "premise\thypothesis\tlabel\nba\tre\tneutral\n"
 
 
 def fresh(code):
@@ -53,6 +57,28 @@ def test_importing_the_module_transfer_leaves_the_function_in_its_place(monkeypa
     assert lingraft.transfer is function
     monkeypatch.delattr(lingraft, "transfer")
     assert isfunction(lingraft.transfer)
+
+
+@pytest.mark.parametrize(
+    ("program", "content"),
+    [
+        ("from lingraft.tasks.parsing import read_conllu\nread_conllu(path)", TREEBANK),
+        ("from lingraft.tasks.tag_data import read_tags\nread_tags(path)", TREEBANK),
+        ("from lingraft.tasks.nli_data import read_nli\nread_nli(str(path))", PAIRS),
+    ],
+)
+def test_reading_examples_imports_no_torch(program, content, tmp_path):
+    (tmp_path / "data").write_text(content, encoding="utf-8")
+    path = f"from pathlib import Path\npath = Path({str(tmp_path / 'data')!r})\n"
+    loaded = {module.partition(".")[0] for module in fresh(f"{path}{program}\nprint(json.dumps(list(sys.modules)))")}
+    assert set(HEAVY) & loaded <= {"numpy"}
+
+
+@pytest.mark.parametrize("package", [tasks, parsing], ids=lambda package: package.__name__)
+def test_the_names_of_a_lazy_package_are_sorted_and_resolve(package):
+    assert package.__all__ == sorted(package.__all__) == list(package._HOMES)
+    for name in package.__all__:
+        assert getattr(package, name).__module__.startswith(f"{package.__name__}.{package._HOMES[name]}")
 
 
 @pytest.mark.parametrize("name", lingraft.__all__)

@@ -234,6 +234,7 @@ def test_a_folder_of_somebody_else_gets_no_scores_written_into_it(run, tmp_path)
         (["--set", "epochs"], "KEY=VALUE"),
         (["--epochs", "-1"], "--epochs is above 0"),
         (["--oracle", "x"], "go together"),
+        (["--set", "max_length=7"], "is at least 8; given: 7"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(arguments, message, run, tmp_path, command):
@@ -278,6 +279,14 @@ def test_settings_know_the_task_s_defaults():
         assert options == dict(kind.options)
     settings, _ = task_settings(KINDS["nli"], {"train_embeddings": "true", "epochs": "0.5", "seed": 3})
     assert (settings.train_embeddings, settings.epochs, settings.seed) == (True, 0.5, 3)
+
+
+def test_the_length_of_an_input_is_a_setting_of_inference_alone():
+    assert task_settings(KINDS["nli"], {})[1] == {"max_length": 128}
+    assert task_settings(KINDS["nli"], {"max_length": "40"})[1] == {"max_length": 40}
+    for task in ("parse", "tag"):
+        with pytest.raises(RecipeError, match="'max_length' is no setting of this task"):
+            task_settings(KINDS[task], {"max_length": 40})
 
 
 def test_seeds_are_found_in_their_order(tmp_path):

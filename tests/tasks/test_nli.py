@@ -14,8 +14,9 @@ from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 
 import tiny
 from conftest import on_disk
-from lingraft.errors import CorpusError, ModelError
+from lingraft.errors import CorpusError, ModelError, RecipeError
 from lingraft.surgery import LanguageModel, from_transformers
+from lingraft.tasks.kinds import task_kind
 from lingraft.tasks.loop import train_task
 from lingraft.tasks.nli import (
     NliModel,
@@ -181,6 +182,10 @@ def test_batches_hold_every_example_once_and_no_more_tokens_than_allowed(lengths
 def test_a_longer_input_than_the_encoder_takes_is_never_asked_for(masked: LanguageModel):
     nli = new_nli_model(masked, max_length=4096)
     assert nli.max_length == masked.max_length
+    short = task_kind("nli").new(masked, None, FinetuneSettings(), {"max_length": 20})
+    assert short.max_length == 20
+    with pytest.raises(RecipeError, match="at least 8; given: 7"):
+        new_nli_model(masked, max_length=7)
     long = " ".join(tiny.english_lines(30))
     assert isinstance(nli, NliModel)
     assert nli.predict([long], [long]).shape == (1,)

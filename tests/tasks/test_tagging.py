@@ -1,4 +1,4 @@
-"""Taggers: they learn, padding and pieces change nothing, scores are the field's, and plain transformers loads them."""
+"""Taggers: they learn, padding and windows lose nothing, scores are the field's, and plain transformers loads them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, pipelin
 import tiny
 from lingraft.errors import CorpusError, ModelError
 from lingraft.surgery import LanguageModel, from_transformers, load_model
+from lingraft.tasks import tagging
 from lingraft.tasks.tag_data import TaggedSentences, entities
 from lingraft.tasks.tagging import (
     TaggingModel,
@@ -95,11 +96,11 @@ def test_it_learns_twenty_sentences(data):
 @torch.inference_mode()
 def test_padding_changes_no_logit(family):
     tagger = shaken(new_tagger(source(family), pos()))
-    pieces = tagger.encode(WORDS)
-    together = tagger.logits(pieces, np.arange(len(pieces)))
-    alone = torch.cat([tagger.logits(pieces, np.asarray([piece])) for piece in range(len(pieces))])
+    sentences = tagger.subwords.encode(WORDS)
+    together = tagger.logits(sentences)
+    alone = torch.cat([tagger.logits([sentence]) for sentence in sentences])
     torch.testing.assert_close(together, alone, atol=2e-5, rtol=1e-4)
-    assert pieces.ids.lengths.std() > 0
+    assert len({sentence.ids.size for sentence in sentences}) > 1
     assert together.shape == (pos().n_words, len(tagger.labels))
 
 
@@ -112,7 +113,7 @@ def test_the_scores_of_a_word_are_those_of_its_first_subword():
     starts = np.cumsum([0, *(len(word) + 1 for word in words)])[:-1]
     first = [next(k for k, (a, b) in enumerate(offsets) if a <= start < b) for start in starts]
     expected = tagger.model(**encoded).logits[0, first]
-    torch.testing.assert_close(tagger.logits(tagger.encode([words]), np.asarray([0])), expected)
+    torch.testing.assert_close(tagger.logits(tagger.subwords.encode([words])), expected)
 
 
 def test_the_loss_is_the_mean_over_words():
@@ -120,34 +121,65 @@ def test_the_loss_is_the_mean_over_words():
     tagger = shaken(new_tagger(source(), data))
     task = TaggingTask(tagger, data, data)
     batch = np.asarray([7, 2, 11])
-    pieces = tagger.encode(data.words)
-    logits = tagger.logits(pieces, batch)
+    sentences = tagger.subwords.encode(data.words)
+    logits = tagger.logits([sentences[k] for k in batch])
     gold = torch.tensor([tagger.labels.index(tag) for k in batch for tag in data.tags[k]])
     torch.testing.assert_close(task.loss(batch), F.cross_entropy(logits, gold))
-    assert task.lengths.tolist() == pieces.ids.lengths.tolist()
+    assert task.lengths.tolist() == [sentence.ids.size for sentence in sentences]
+    assert task.lengths.dtype == np.int64
     assert task.model is tagger.model
     assert task.encoder is tagger.model.base_model
 
 
-def test_long_sentences_are_tagged_in_pieces():
+def test_long_sentences_are_tagged_in_windows():
     data = pos()
     whole = shaken(new_tagger(source(), data))
     short = TaggingModel(whole.model, whole.tokenizer, 9)
     tags = short.predict(data.words)
     assert [len(found) for found in tags] == [len(words) for words in data.words]
-    pieces = short.encode(data.words)
-    assert len(pieces) > len(data)
-    words = iter(chain(*data.words))
-    expected: list[str] = []
-    for piece in range(len(pieces)):
-        expected += whole.predict([[next(words) for _ in range(pieces.first[piece].size)]])[0]
-    assert list(chain(*tags)) == expected
+    expected: list[list[str]] = []
+    n_windows = 0
+    for words, sentence in zip(data.words, short.subwords.encode(data.words), strict=True):
+        windows = short.subwords.windows(sentence)
+        n_windows += len(windows)
+        found: list[str] = []
+        for start, end, first, last in windows:
+            read = np.flatnonzero((sentence.starts >= start) & (sentence.ends <= end))
+            seen = whole.predict([words[read[0] : read[-1] + 1]])[0]
+            found += seen[first - read[0] : last - read[0]]
+        expected.append(found)
+    assert n_windows > len(data)
+    assert tags == expected
     task = TaggingTask(short, data, data)
-    assert task.lengths.max() <= 9
+    assert len(task.lengths) == len(data)
     with torch.inference_mode():
-        one_by_one = [float(task.loss(np.asarray([piece]))) * pieces.first[piece].size for piece in range(len(pieces))]
-        together = float(task.loss(np.arange(len(pieces))))
+        one_by_one = [float(task.loss(np.asarray([k]))) * len(data.words[k]) for k in range(len(data))]
+        together = float(task.loss(np.arange(len(data))))
     assert together == pytest.approx(sum(one_by_one) / data.n_words, rel=1e-5)
+
+
+def test_no_more_windows_than_allowed_are_read_at_once(monkeypatch):
+    tagger = shaken(new_tagger(source(), pos()))
+    tagger = TaggingModel(tagger.model, tagger.tokenizer, 9)
+    book = [*chain(*WORDS)]
+    expected = tagger.predict([book, *WORDS])
+    rows: list[int] = []
+    tagger.model.register_forward_pre_hook(
+        lambda _module, _inputs, named: rows.append(len(named["input_ids"])), with_kwargs=True
+    )
+    monkeypatch.setattr(tagging, "_BATCH_SIZE", 3)
+    assert tagger.predict([book, *WORDS]) == expected
+    assert max(rows) == 3
+
+
+def test_sentences_without_words_are_no_examples():
+    tags = pos().tags[0]
+    data = TaggedSentences([[], WORDS[0], []], [[], tags, []], "pos", "p")
+    tagger = new_tagger(source(), pos())
+    task = TaggingTask(tagger, data, pos())
+    only = TaggingTask(tagger, TaggedSentences([WORDS[0]], [tags], "pos", "p"), pos())
+    assert len(task.lengths) == 1
+    assert torch.equal(task.loss(np.asarray([0])), only.loss(np.asarray([0])))
 
 
 def test_predicting_leaves_the_mode_as_it_was():

@@ -11,7 +11,7 @@ from ..errors import RecipeError
 from ..surgery import LanguageModel
 from .intervals import Counts
 from .loop import Task
-from .nli import NliModel, NliTask, evaluate_nli, load_nli, new_nli_model
+from .nli import MAX_LENGTH, NliModel, NliTask, evaluate_nli, load_nli, new_nli_model
 from .nli_data import read_nli
 from .parsing import Parser, ParserSettings, ParsingTask, Sentence, build_parser, evaluate_parse, load_parser
 from .parsing import read_conllu as read_treebank
@@ -42,9 +42,9 @@ class TaskKind:
 
 
 def _new_nli(
-    encoder: LanguageModel, _examples: Any, settings: FinetuneSettings, _options: Mapping[str, Any]
+    encoder: LanguageModel, _examples: Any, settings: FinetuneSettings, options: Mapping[str, Any]
 ) -> NliModel:
-    return new_nli_model(encoder, settings.max_length, settings.seed)
+    return new_nli_model(encoder, options["max_length"], settings.seed)
 
 
 def _new_tagger(
@@ -67,7 +67,7 @@ def _new_parser(
 
 
 KINDS: dict[str, TaskKind] = {
-    "nli": TaskKind(read_nli, _new_nli, NliTask, load_nli, evaluate_nli, {}, {}),
+    "nli": TaskKind(read_nli, _new_nli, NliTask, load_nli, evaluate_nli, {}, {"max_length": MAX_LENGTH}),
     "parse": TaskKind(
         read_treebank, _new_parser, ParsingTask, load_parser, evaluate_parse,
         {"epochs": 10.0, "batch_size": 16, "learning_rate": 1e-4, "head_learning_rate": 2e-3, "evaluations": 10},

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..errors import CorpusError, ModelError
+from ..errors import CorpusError, ModelError, RecipeError
 from ..surgery import LanguageModel, length_limit, save_tokenizer
 from ..training.data import pad
 from .heads import load_task_model, with_task_head
@@ -23,6 +23,9 @@ Array = np.ndarray[Any, Any]
 
 #: tokens, padding included, that an evaluation batch holds; a longer batch is no faster on any machine we have
 _BATCH_TOKENS = 4096
+
+#: tokens that a pair may have unless told otherwise, special ones included
+MAX_LENGTH = 128
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,14 @@ def label_columns(names: Mapping[Any, str], what: str) -> tuple[int, ...]:
     return tuple(found[label] for label in LABELS)
 
 
-def new_nli_model(language_model: LanguageModel, max_length: int = 128, seed: int = 0) -> NliModel:
-    """A fresh classifier on an encoder: a `LanguageModel`, a sentence encoder's included."""
+def new_nli_model(language_model: LanguageModel, max_length: int = MAX_LENGTH, seed: int = 0) -> NliModel:
+    """A fresh classifier on an encoder: a `LanguageModel`, a sentence encoder's included.
+
+    max_length: tokens a pair may have, special ones included, as far as the encoder can read as many. Raises
+    RecipeError when that is less than 8.
+    """
+    if max_length < 8:
+        raise RecipeError(f"max_length, the tokens of a pair, is at least 8; given: {max_length}.")
     model = with_task_head(
         language_model, AutoModelForSequenceClassification, seed=seed,
         id2label=dict(enumerate(LABELS)), label2id={label: k for k, label in enumerate(LABELS)},
@@ -206,7 +215,7 @@ def evaluate_nli(nli: NliModel, data: NliData) -> tuple[dict[str, Any], dict[str
     return {"task": "nli", "accuracy": counts.score, "n": int(right.size)}, {"accuracy": counts}
 
 
-def load_nli(name: str | Path, max_length: int = 128) -> NliModel:
+def load_nli(name: str | Path, max_length: int = MAX_LENGTH) -> NliModel:
     """Reads a sequence classifier; ModelError if it is none or its labels are not those of inference."""
     model, tokenizer = load_task_model(name, AutoModelForSequenceClassification)
     columns = label_columns(model.config.id2label or {}, f"'{name}'")

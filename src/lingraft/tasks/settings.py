@@ -21,7 +21,7 @@ class FinetuneSettings:
     training, as a share of that of their entries; it prepares the model for embeddings that are only nearly right.
     evaluations: times the dev set is scored, evenly spread, the last at the end; the best state is kept.
     average: instead of the best state, the mean of the parameters at the last so many evaluations (0: the best).
-    max_length: tokens an example may have. precision: float32, bf16 or auto. seed: of order, dropout and fresh weights.
+    precision: float32, bf16 or auto. seed: of order, dropout and fresh weights.
     """
 
     epochs: float = 2.0
@@ -35,13 +35,12 @@ class FinetuneSettings:
     embedding_noise: float = 0.0
     evaluations: int = 4
     average: int = 0
-    max_length: int = 128
     precision: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (
-            ("batch_size", 1), ("evaluations", 1), ("max_length", 8), ("frozen_layers", 0), ("average", 0), ("seed", 0),
+            ("batch_size", 1), ("evaluations", 1), ("frozen_layers", 0), ("average", 0), ("seed", 0),
             ("learning_rate", 0), ("head_learning_rate", 0), ("weight_decay", 0), ("embedding_noise", 0),
         ):  # fmt: skip
             if not least <= getattr(self, name) < math.inf:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,13 +17,13 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 
 from ..errors import CorpusError
 from ..surgery import LanguageModel, length_limit, save_tokenizer
-from ..training.data import pad
 from .heads import load_task_model, with_task_head
+from .subwords import SubwordEncoder, Subwords
 from .tag_data import TaggedSentences, TagKind, entities
-from .words import WordPieces, encode_words
 
 Array = np.ndarray[Any, Any]
 
+#: sentences that are tagged at once, and windows of long ones that are read at once
 _BATCH_SIZE = 64
 
 
@@ -31,7 +32,7 @@ class TaggingModel:
     """A token classifier of plain transformers, which reads and writes words.
 
     model: its config names the tags (``id2label``), so that transformers' own pipelines understand it. max_length:
-    subwords it takes at once, special tokens included; longer sentences are tagged in pieces.
+    subwords it takes at once, special tokens included; longer sentences are read in windows.
     """
 
     model: PreTrainedModel
@@ -49,41 +50,35 @@ class TaggingModel:
         """``ner`` for a model that knows the tag of no entity, else ``pos``."""
         return "ner" if "O" in self.labels else "pos"
 
-    def encode(self, sentences: Sequence[Sequence[str]]) -> WordPieces:
-        """The sentences' words as subwords, in pieces that the model takes at once."""
-        return encode_words(self.tokenizer, sentences, self.max_length)
+    @cached_property
+    def subwords(self) -> SubwordEncoder:
+        """Words to subwords."""
+        return SubwordEncoder(self.tokenizer, self.max_length)
 
-    def logits(self, pieces: WordPieces, batch: Array) -> Tensor:
-        """Scores of the tags, float32 (words, tags), of all words of these pieces (int64, numbers), in their order."""
-        device = next(self.model.parameters()).device
-        ids, mask = pad([pieces.ids[piece] for piece in batch], self.tokenizer.pad_token_id or 0)
-        places = [pieces.first[piece] for piece in batch]
-        rows = np.repeat(np.arange(len(batch)), [place.size for place in places])
-        scores = self.model(
-            input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
-        ).logits
-        at = torch.from_numpy(rows).to(device), torch.from_numpy(np.concatenate(places).astype(np.int64)).to(device)
-        return cast(Tensor, scores[at].float())
+    def logits(self, sentences: Sequence[Subwords]) -> Tensor:
+        """Scores of the tags, float32 (words, tags), of all words of sentences that ``subwords.encode`` encoded."""
+        batch = self.subwords.batch(sentences).to(next(self.model.parameters()).device)
+        # a file without borders of sentences is a single one, of more windows than can be read at once
+        rows = max(_BATCH_SIZE, len(sentences))
+        parts = zip(batch.input_ids.split(rows), batch.attention_mask.split(rows), strict=True)
+        scores = torch.cat([self.model(input_ids=ids, attention_mask=mask).logits for ids, mask in parts])
+        return scores.flatten(0, 1)[batch.first].float()
 
     def predict(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
         """The best tag of every word."""
-        pieces = self.encode(sentences)
+        encoded = self.subwords.encode(sentences)
         labels = self.labels
-        found: list[list[str]] = [[] for _ in range(len(pieces))]
-        order = np.argsort(pieces.ids.lengths, kind="stable")
+        tags: list[list[str]] = [[] for _ in sentences]
+        order = [k for k in np.argsort([each.ids.size for each in encoded], kind="stable") if len(sentences[k])]
         was_training = self.model.training
         self.model.eval()
         with torch.inference_mode():
-            for start in range(0, order.size, _BATCH_SIZE):
+            for start in range(0, len(order), _BATCH_SIZE):
                 batch = order[start : start + _BATCH_SIZE]
-                best = self.logits(pieces, batch).argmax(-1).tolist()
-                for piece in batch:
-                    size = pieces.first[piece].size
-                    found[piece], best = [labels[tag] for tag in best[:size]], best[size:]
+                best = iter(self.logits([encoded[k] for k in batch]).argmax(-1).tolist())
+                for k in batch:
+                    tags[k] = [labels[next(best)] for _ in sentences[k]]
         self.model.train(was_training)
-        tags: list[list[str]] = [[] for _ in sentences]
-        for sentence, piece_tags in zip(pieces.sentence.tolist(), found, strict=True):
-            tags[sentence] += piece_tags
         return tags
 
     def with_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TaggingModel:
@@ -125,7 +120,7 @@ def load_tagger(name: str | Path) -> TaggingModel:
 
 
 class TaggingTask:
-    """Training a tagger on some sentences, choosing by others. An example is a piece of a sentence (`WordPieces`).
+    """Training a tagger on some sentences, choosing by others. An example is a sentence that has words.
 
     model, encoder: the classifier, and the transformer inside it. lengths: int64 (examples,), subwords of each.
     """
@@ -136,19 +131,19 @@ class TaggingTask:
         self._tagger = tagger
         self._dev = dev
         _check_kind(tagger, dev)
-        self._pieces = tagger.encode(train.words)
-        self.lengths: Array = self._pieces.ids.lengths
         number = {label: k for k, label in enumerate(tagger.labels)}
         unknown = {tag for tags in train.tags for tag in tags} - number.keys()
         if unknown:
             raise CorpusError(f"'{train.source}' has the tag '{min(unknown)}', which the model does not know.")
-        tags = np.asarray([number[tag] for sentence in train.tags for tag in sentence], np.int64)
-        self._tags = np.split(tags, self._pieces.first.offsets[1:-1])
+        full = [k for k, words in enumerate(train.words) if words]
+        self._sentences = tagger.subwords.encode([train.words[k] for k in full])
+        self._tags = [np.asarray([number[tag] for tag in train.tags[k]], np.int64) for k in full]
+        self.lengths: Array = np.asarray([sentence.ids.size for sentence in self._sentences], np.int64)
 
     def loss(self, batch: Array) -> Tensor:
         """Mean cross-entropy, in nats a word, of the words of the examples with these numbers (int64)."""
-        logits = self._tagger.logits(self._pieces, batch)
-        gold = torch.from_numpy(np.concatenate([self._tags[piece] for piece in batch])).to(logits.device)
+        logits = self._tagger.logits([self._sentences[k] for k in batch])
+        gold = torch.from_numpy(np.concatenate([self._tags[k] for k in batch])).to(logits.device)
         return F.cross_entropy(logits, gold)
 
     def score(self) -> dict[str, float]:

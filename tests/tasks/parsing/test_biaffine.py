@@ -14,7 +14,7 @@ import tiny
 from lingraft.errors import RecipeError
 from lingraft.surgery import from_transformers
 from lingraft.tasks.parsing import Parser, ParserSettings, build_parser
-from lingraft.tasks.parsing.subwords import WordBatch
+from lingraft.tasks.subwords import WordBatch
 
 SENTENCES = random_sentences(7, seed=2, longest=12)
 LABELS = sorted({deprel for sentence in SENTENCES for deprel in sentence.deprels})

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import RecipeError
-from .subwords import WordBatch
+from ..subwords import WordBatch
 
 Pooling = Literal["first", "mean"]
 Layers = Literal["last", "mix"]

@@ -25,10 +25,10 @@ from ...errors import CorpusError, ModelError, RecipeError
 from ...surgery import LanguageModel, load_model, resolve_model, save_tokenizer
 from ...training import autocast, resolve_precision
 from ...vocabulary import frame
+from ..subwords import Array, SubwordEncoder, Subwords, WordBatch
 from .attachment import Parse
 from .biaffine import BiaffineHead, ParserSettings, WordStates
 from .mst import decode_trees
-from .subwords import Array, SubwordEncoder, Subwords, WordBatch
 from .treebank import Sentence
 
 _CONFIG, _WEIGHTS = "parser.json", "parser.safetensors"

@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 from ...corpus import read_lines
 from ...errors import CorpusError, RecipeError
 from ..intervals import Counts
+from ..subwords import Array
 from .attachment import count_attachments
 from .parser import Parser
-from .subwords import Array
 from .text import read_text
 from .treebank import Sentence, iter_conllu, write_conllu
 

@@ -1,8 +1,9 @@
 """Words into the subwords an encoder reads, and where each word's are found in a batch.
 
-A sentence is encoded as running text, its words separated by spaces, as its tokenizer was made for. Two things are
-never lost in silence: a word of which the tokenizer leaves nothing gets the token for unknown words, and a sentence
-longer than the encoder can read is read in windows.
+A sentence is encoded as running text, its words cleaned as training text is and separated by spaces, as its tokenizer
+was made for. Two things are never lost in silence: a word of which the tokenizer leaves nothing gets the token for
+unknown words, and a sentence longer than the encoder can read is read in windows. Text that looks like a special token
+is text.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ...errors import ModelError
-from ...vocabulary import frame, plain_backend, special_ids
+from ..corpus import clean
+from ..errors import ModelError
+from ..vocabulary import all_special_ids, frame, plain_backend, special_ids
 
 Array = np.ndarray[Any, Any]
 
 #: tokens that are a space and nothing else; they tell nothing about the word they stand before
 _SPACES = ("▁", "Ġ")
+
+#: sentences that the tokenizer encodes at once; what it returns is large
+_BLOCK = 1000
 
 
 class Subwords(NamedTuple):
@@ -73,10 +78,14 @@ class SubwordEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         self.tokenizer = tokenizer
         self._backend = plain_backend(tokenizer)
+        self._backend.encode_special_tokens = True
+        # Unigram finds special tokens among its pieces all the same
+        self._special = np.asarray(sorted(all_special_ids(tokenizer)), np.int64)
         self._before, self._after = (np.asarray(ids, np.int64) for ids in frame(tokenizer))
         self._pad = tokenizer.pad_token_id or 0
         roles = special_ids(tokenizer)
-        self._unknown = next((roles[role] for role in ("unk", "mask", "eos", "bos") if role in roles), 0)
+        # not by the padding token if it can be helped: some models count their positions by it
+        self._unknown = next((roles[role] for role in ("unk", "mask", "eos", "bos", "pad") if role in roles), 0)
         spaces = (self._backend.token_to_id(token) for token in _SPACES)
         self._spaces = np.asarray([token for token in spaces if token is not None], np.int64)
         self._room = max_length - self._before.size - self._after.size
@@ -84,17 +93,24 @@ class SubwordEncoder:
             raise ModelError(f"The model reads {max_length} tokens at once, special ones included; that holds no word.")
 
     def encode(self, sentences: Sequence[Sequence[str]]) -> list[Subwords]:
-        """The subwords of sentences, each given as its words."""
-        encodings = self._backend.encode_batch([" ".join(words) for words in sentences], add_special_tokens=False)
-        return [
-            self._subwords(words, np.asarray(encoding.ids, np.int64), encoding.offsets)
-            for words, encoding in zip(sentences, encodings, strict=True)
-        ]
+        """The subwords of sentences, each given as its words; every word has at least one."""
+        found: list[Subwords] = []
+        for start in range(0, len(sentences), _BLOCK):
+            cleaned = [[clean(word) for word in words] for words in sentences[start : start + _BLOCK]]
+            texts = [" ".join(word for word in words if word) for words in cleaned]
+            encodings = self._backend.encode_batch(texts, add_special_tokens=False)
+            found += [
+                self._subwords(words, np.asarray(encoding.ids, np.int64), encoding.offsets)
+                for words, encoding in zip(cleaned, encodings, strict=True)
+            ]
+        return found
 
     def _subwords(self, words: Sequence[str], ids: Array, offsets: list[tuple[int, int]]) -> Subwords:
+        ids = np.where(np.isin(ids, self._special), self._unknown, ids)
         # by its last character a token with a leading space is told to belong to the word behind the space
         last = np.asarray(offsets, np.int64).reshape(-1, 2)[:, 1] - 1
-        borders = np.cumsum([len(word) + 1 for word in words]) - 1
+        # an empty word is not in the text and ends where the one before it ends
+        borders = np.cumsum([len(word) + 1 if word else 0 for word in words]) - 1
         word = np.minimum(np.searchsorted(borders, last, side="right"), len(words) - 1)
         word = np.maximum.accumulate(word)
         missing = np.flatnonzero(np.bincount(word, minlength=len(words)) == 0)
@@ -119,6 +135,8 @@ class SubwordEncoder:
             return [Window(0, tokens, 0, n)]
         ends = sentence.ends
         begins = np.concatenate([[0], ends[:-1]])
+        # the space before a word is read with it where there is room for both
+        begins = np.where(ends - begins > self._room, sentence.starts, begins)
         spans: list[tuple[int, int]] = []
         first = last = 0
         while last < n:
