@@ -13,12 +13,15 @@ from safetensors.torch import load_file
 import lingraft
 import tiny
 from lingraft.errors import OutputError, RecipeError
+from lingraft.surgery import load_model
 from lingraft.taskruns import combine, seed_folders, task_settings
 from lingraft.tasks.intervals import Counts
 from lingraft.tasks.kinds import KINDS, task_kind
 from lingraft.tasks.nli import load_nli
 from lingraft.tasks.nli_data import LABELS
 from lingraft.tasks.parsing import load_parser, read_conllu
+from lingraft.tasks.tag_data import read_tags
+from lingraft.tasks.tagging import new_tagger
 
 QUICK = {"epochs": 1, "batch_size": 8, "precision": "float32", "evaluations": 1}
 
@@ -103,6 +106,15 @@ def test_the_whole_way_of_tagging(run, tmp_path, command):
     assert score["accuracy"] > 0.9
     assert score["n"] == sum(len(line.split()) for line in tiny.english_lines(12, longest=6))
     assert "seeds" not in score
+
+
+def test_data_of_another_kind_of_tags_are_refused(run, tmp_path, command):
+    entities = tmp_path / "entities.bio"
+    entities.write_text("badi\tB-PER\nfogu\tO\n", encoding="utf-8")
+    new_tagger(load_model(run / "source"), read_tags(pos_file(tmp_path / "pos.conllu"))).save(tmp_path / "tag")
+    status, out, err = command("evaluate", "tag", "--model", tmp_path / "tag", "--data", entities, "--json")
+    assert (status, out) == (2, "")
+    assert "has named entities and the model tags parts of speech" in err.replace("\n", " ")
 
 
 def test_the_whole_way_of_parsing(run, tmp_path, command):

@@ -16,7 +16,7 @@ from .nli_data import read_nli
 from .parsing import Parser, ParserSettings, ParsingTask, Sentence, build_parser, evaluate_parse, load_parser
 from .parsing import read_conllu as read_treebank
 from .settings import FinetuneSettings
-from .tag_data import TaggedSentences, read_tags
+from .tag_data import TaggedSentences, check_kind, read_tags
 from .tagging import TaggingModel, TaggingTask, load_tagger, new_tagger, tagging_counts
 
 Evaluated = tuple[dict[str, Any], dict[str, Counts]]
@@ -54,6 +54,7 @@ def _new_tagger(
 
 
 def _evaluate_tagging(tagger: TaggingModel, examples: TaggedSentences) -> Evaluated:
+    check_kind(tagger.kind, examples)
     right, predicted, true = tagging_counts(tagger.predict(examples.words), examples).T
     counts = Counts(2 * right, predicted + true)
     name = "accuracy" if examples.kind == "pos" else "f1"

@@ -44,6 +44,16 @@ class TaggedSentences:
         return sum(map(len, self.words))
 
 
+def check_kind(known: TagKind, sentences: TaggedSentences) -> None:
+    """Raises CorpusError unless the sentences have the kind of tags that a model knows."""
+    if known != sentences.kind:
+        names = {"pos": "parts of speech", "ner": "named entities"}
+        raise CorpusError(
+            f"'{sentences.source}' has {names[sentences.kind]} and the model tags {names[known]}; "
+            "data of the model's own kind was expected."
+        )
+
+
 def read_tags(path: Path, kind: TagKind | Literal["auto"] = "auto") -> TaggedSentences:
     """Reads tagged sentences, plain or compressed.
 
