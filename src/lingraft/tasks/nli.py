@@ -107,7 +107,7 @@ class NliModel:
     def logits(self, pairs: EncodedPairs, rows: Array) -> Tensor:
         """Logits of some of the pairs, float (rows, 3), columns in the order of `LABELS`; with gradient."""
         device = next(self.model.parameters()).device
-        ids, mask = pad([pairs.ids[k] for k in rows], self.tokenizer.pad_token_id or 0)
+        ids, mask = pad([pairs.ids[k] for k in rows], self.model.config.pad_token_id or 0)
         inputs = {"input_ids": ids, "attention_mask": mask}
         if pairs.types[rows[0]].size:
             inputs["token_type_ids"] = pad([pairs.types[k] for k in rows], 0)[0]
@@ -161,12 +161,25 @@ def label_columns(names: Mapping[Any, str], what: str) -> tuple[int, ...]:
 
 
 def new_nli_model(language_model: LanguageModel, max_length: int = 128, seed: int = 0) -> NliModel:
-    """A fresh classifier on an encoder: a `LanguageModel`, a sentence encoder's included."""
+    """A fresh classifier on an encoder: a `LanguageModel`, a sentence encoder's included.
+
+    Its config names the tokenizer's padding token, by which decoders find the end of a pair. ModelError if there is
+    none, and no end token to take for it.
+    """
+    tokenizer = language_model.tokenizer
     model = with_task_head(
         language_model, AutoModelForSequenceClassification, seed=seed,
+        pad_token_id=_pad_id("The model", tokenizer.pad_token_id, language_model.model.config.pad_token_id, tokenizer),
         id2label=dict(enumerate(LABELS)), label2id={label: k for k, label in enumerate(LABELS)},
     )  # fmt: skip
-    return NliModel(model, language_model.tokenizer, (0, 1, 2), min(max_length, language_model.max_length))
+    return NliModel(model, tokenizer, (0, 1, 2), min(max_length, language_model.max_length))
+
+
+def _pad_id(what: str, first: int | None, second: int | None, tokenizer: PreTrainedTokenizerBase) -> int:
+    for found in (first, second, tokenizer.eos_token_id):
+        if found is not None and found >= 0:
+            return int(found)
+    raise ModelError(f"{what} has neither a padding token nor an end token, and one is needed to pad batches with.")
 
 
 class NliTask:
@@ -209,5 +222,6 @@ def evaluate_nli(nli: NliModel, data: NliData) -> tuple[dict[str, Any], dict[str
 def load_nli(name: str | Path, max_length: int = 128) -> NliModel:
     """Reads a sequence classifier; ModelError if it is none or its labels are not those of inference."""
     model, tokenizer = load_task_model(name, AutoModelForSequenceClassification)
+    model.config.pad_token_id = _pad_id(f"'{name}'", model.config.pad_token_id, tokenizer.pad_token_id, tokenizer)
     columns = label_columns(model.config.id2label or {}, f"'{name}'")
     return NliModel(model, tokenizer, columns, min(max_length, length_limit(model, tokenizer)))
