@@ -195,6 +195,7 @@ def test_python_gives_what_the_command_gives(run, tmp_path):
     train = nli_file(tmp_path / "train.tsv")
     report = lingraft.finetune("nli", run / "source", train=train, dev=train, out=tmp_path / "one", **QUICK)
     assert report["runs"][0]["settings"]["batch_size"] == 8
+    assert report["data"] == {"train": {"n": 24}, "dev": {"n": 24}}
     lingraft.finetune("nli", run / "source", train=train, dev=train, out=tmp_path / "two", **QUICK)
     one, two = load_nli(tmp_path / "one"), load_nli(tmp_path / "two")
     for (name, p), (_, q) in zip(one.model.named_parameters(), two.model.named_parameters(), strict=True):

@@ -118,7 +118,13 @@ def finetune(
                     note = f"loss {progress.loss:.3f} {progress.examples_per_second:,.0f} examples/s {dev_scores}"
                     on_progress(name, progress.step / progress.steps, note)
 
-            report = train_task(kind.task(task_model, examples, dev_examples), chosen, show, watch)
+            training = kind.task(task_model, examples, dev_examples)
+            left_out = getattr(training, "left_out", {})
+            run["data"] = {
+                part: {"n": len(read), **left_out.get(part, {})}
+                for part, read in (("train", examples), ("dev", dev_examples))
+            }
+            report = train_task(training, chosen, show, watch)
             task_model.save(aside / f"seed-{number}" if seeds > 1 else aside)
             run["runs"].append(report)
         run["peak_memory_mb"] = peak_memory_mb()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -218,3 +219,23 @@ def test_a_longer_input_than_the_encoder_takes_is_never_asked_for(masked: Langua
     long = " ".join(tiny.english_lines(30))
     assert isinstance(nli, NliModel)
     assert nli.predict([long], [long]).shape == (1,)
+
+
+def test_the_length_and_what_was_left_out_are_told(masked: LanguageModel, tmp_path: Path):
+    data = replace(pairs(), unlabelled=2)
+    nli = new_nli_model(masked, max_length=12)
+    longer = int((new_nli_model(masked).encode(data.premises, data.hypotheses).lengths > 12).sum())
+    assert 0 < longer < len(data)
+    result, _ = evaluate_nli(nli, data)
+    assert {name: result.get(name) for name in ("shortened", "unlabelled", "other_languages")} == {
+        "shortened": longer, "unlabelled": 2, "other_languages": None,
+    }  # fmt: skip
+    assert NliTask(nli, replace(data, other_languages=3), data).left_out == {
+        "train": {"shortened": longer, "unlabelled": 2, "other_languages": 3},
+        "dev": {"shortened": longer, "unlabelled": 2},
+    }
+    before = nli.tokenizer.model_max_length
+    nli.save(tmp_path / "nli")
+    assert nli.tokenizer.model_max_length == before
+    assert [load_nli(tmp_path / "nli", *given).max_length for given in ((), (10,), (40,))] == [12, 10, 12]
+    assert evaluate_nli(load_nli(tmp_path / "nli"), data)[0] == result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,9 +132,11 @@ class NliModel:
         return replace(self, model=model, tokenizer=tokenizer)
 
     def save(self, folder: Path) -> None:
-        """Writes a folder that ``AutoModelForSequenceClassification`` loads."""
+        """Writes a folder that ``AutoModelForSequenceClassification`` loads; the tokenizer's says what is too long."""
         self.model.save_pretrained(folder)
-        save_tokenizer(self.tokenizer, folder)
+        tokenizer = copy.deepcopy(self.tokenizer)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, self.max_length)
+        save_tokenizer(tokenizer, folder)
 
 
 def token_batches(lengths: Array, batch_tokens: int) -> Iterator[Array]:
@@ -194,6 +197,8 @@ class NliTask:
         self._dev_labels = _labels(dev)
         self._dev_pairs = nli.encode(dev.premises, dev.hypotheses)
         self.lengths = self._pairs.lengths
+        #: of the training and the dev examples how many were shortened and how many rows were left out
+        self.left_out = {"train": _left_out(train, self._pairs), "dev": _left_out(dev, self._dev_pairs)}
 
     def loss(self, batch: Array) -> Tensor:
         """Cross-entropy in nats."""
@@ -212,16 +217,34 @@ def _labels(data: NliData) -> Array:
     return data.labels
 
 
+def _left_out(data: NliData, pairs: EncodedPairs) -> dict[str, int]:
+    """Pairs that were shortened, rows without label and rows in other languages, each where there are any."""
+    found = {
+        "shortened": pairs.shortened, "unlabelled": data.unlabelled, "other_languages": data.other_languages,
+    }  # fmt: skip
+    return {name: number for name, number in found.items() if number}
+
+
 def evaluate_nli(nli: NliModel, data: NliData) -> tuple[dict[str, Any], dict[str, Counts]]:
-    """Accuracy, and for every pair whether it was right."""
-    right = nli.predict(data.premises, data.hypotheses) == _labels(data)
+    """Accuracy, and for every pair whether it was right.
+
+    The result also says, where it is not 0, how many pairs were ``shortened`` and how many rows of the data were left
+    out (``unlabelled``, ``other_languages``).
+    """
+    pairs = nli.encode(data.premises, data.hypotheses)
+    right = nli.predict_encoded(pairs) == _labels(data)
     counts = Counts(right, np.ones(right.size, np.int64))
-    return {"task": "nli", "accuracy": counts.score, "n": int(right.size)}, {"accuracy": counts}
+    result = {"task": "nli", "accuracy": counts.score, "n": int(right.size), **_left_out(data, pairs)}
+    return result, {"accuracy": counts}
 
 
-def load_nli(name: str | Path, max_length: int = 128) -> NliModel:
-    """Reads a sequence classifier; ModelError if it is none or its labels are not those of inference."""
+def load_nli(name: str | Path, max_length: int | None = None) -> NliModel:
+    """Reads a sequence classifier; ModelError if it is none or its labels are not those of inference.
+
+    max_length: takes fewer tokens than the model was saved with; it never takes more.
+    """
     model, tokenizer = load_task_model(name, AutoModelForSequenceClassification)
     model.config.pad_token_id = _pad_id(f"'{name}'", model.config.pad_token_id, tokenizer.pad_token_id, tokenizer)
     columns = label_columns(model.config.id2label or {}, f"'{name}'")
-    return NliModel(model, tokenizer, columns, min(max_length, length_limit(model, tokenizer)))
+    longest = length_limit(model, tokenizer)
+    return NliModel(model, tokenizer, columns, longest if max_length is None else min(max_length, longest))
