@@ -14,7 +14,7 @@ import lingraft
 import tiny
 from lingraft.errors import OutputError, RecipeError
 from lingraft.surgery import load_model
-from lingraft.taskruns import combine, seed_folders, task_settings
+from lingraft.taskruns import combine, record_score, seed_folders, task_settings
 from lingraft.tasks.intervals import Counts
 from lingraft.tasks.kinds import KINDS, task_kind
 from lingraft.tasks.nli import load_nli
@@ -152,6 +152,18 @@ def test_the_whole_way_of_parsing(run, tmp_path, command):
     assert status == 0, err
     sentences = read_conllu(tmp_path / "out.conllu")
     assert [sentence.forms for sentence in sentences] == [("Éxn", "bàdù", "."), ("cxé",)]
+    hidden = tmp_path / "treebank.txt"
+    hidden.write_bytes(foreign.read_bytes())
+    status, _, err = command("parse", tmp_path / "swapped", hidden, "--out", tmp_path / "seen.conllu")
+    assert status == 0, err
+    assert [s.forms for s in read_conllu(tmp_path / "seen.conllu")] == [s.forms for s in read_conllu(foreign)]
+    status, _, err = command(
+        "parse", tmp_path / "swapped", text, "--format", "tokenised", "--out", tmp_path / "words.conllu"
+    )
+    assert status == 0, err
+    assert [s.forms for s in read_conllu(tmp_path / "words.conllu")] == [("Éxn", "bàdù."), ("cxé",)]
+    status, _, err = command("parse", tmp_path / "swapped", text, "--format", "html", "--out", tmp_path / "x.conllu")
+    assert (status, "conllu, tokenised or raw" in err) == (2, True)
     status, _, err = command("parse", tmp_path / "swapped", text, "--out", tmp_path / "out.conllu")
     assert (status, "is there already" in err.replace("\n", " ")) == (2, True)
 
@@ -214,7 +226,61 @@ def test_the_oracle_stands_beside_the_choice(run, tmp_path):
     )  # fmt: skip
     made = report["runs"][0]
     assert made["dev"] == plain["runs"][0]["dev"]
-    assert made["oracle"]["oracle"]["accuracy"] == max(entry["oracle"]["accuracy"] for entry in made["history"])
+    assert made["oracle"]["accuracy"] == max(entry["oracle"]["accuracy"] for entry in made["history"])
+
+
+def several(path: Path) -> Path:
+    """Pairs in English, then the same in the cipher language, with a language column."""
+    rows = ["language\tsentence1\tsentence2\tgold_label"]
+    for k, (premise, hypothesis) in enumerate(zip(*[iter(tiny.english_lines(24))] * 2, strict=True)):
+        rows += [f"en\t{premise}\t{hypothesis}\t{LABELS[k % 3]}"]
+        rows += [f"fr\t{tiny.cipher(premise)}\t{tiny.cipher(hypothesis)}\t{LABELS[k % 3]}"]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_one_file_in_several_languages_serves_for_everything(run, tmp_path, command, monkeypatch):
+    from lingraft import taskruns
+
+    data, loaded, honest = several(tmp_path / "xnli.tsv"), [], taskruns.load_model
+    monkeypatch.setattr(taskruns, "load_model", lambda name, **given: loaded.append(name) or honest(name, **given))
+    sets = [part for name, value in QUICK.items() for part in ("--set", f"{name}={value}")] + ["--set", "evaluations=2"]
+    status, out, err = command(
+        "finetune", "nli", "--model", run / "source", "--train", data, "--dev", data, "--out", tmp_path / "nli", *sets,
+        "--language", "en", "--oracle", run / "target", "--oracle-dev", data, "--oracle-language", "fr",
+    )  # fmt: skip
+    assert status == 0, err
+    assert "oracle accuracy" in out
+    assert "oracle chosen_step" in out
+    assert loaded.count(str(run / "target")) == 1
+    made = json.loads((tmp_path / "nli" / "run.json").read_text(encoding="utf-8"))
+    assert set(made["runs"][0]["oracle"]) == {"chosen_step", "accuracy"}
+    assert (made["language"], made["oracle_language"]) == ("en", "fr")
+    assert made["data"]["dev"] == {"n": 12, "other_languages": 12}
+    for language in ("en", "fr", "fr"):
+        assert lingraft.evaluate("nli", tmp_path / "nli", data, language=language)["other_languages"] == 12
+    kept = json.loads((tmp_path / "nli" / "run.json").read_text(encoding="utf-8"))["evaluations"]
+    assert [entry["options"] for entry in kept] == [{"language": "en"}, {"language": "fr"}]
+
+
+def test_scores_of_hub_data_are_kept_apart(tmp_path):
+    (tmp_path / "run.json").write_text("{}", encoding="utf-8")
+    for data, value in (("hf:one", 1), ("hf:two", 2), ("hf:one", 3)):
+        record_score(tmp_path, data, {"language": None}, {"task": "nli", "accuracy": value})
+    kept = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["evaluations"]
+    assert kept == [
+        {"data": {name: None}, "options": {}, "task": "nli", "accuracy": value}
+        for name, value in (("hf:two", 2), ("hf:one", 3))
+    ]
+
+
+def test_a_language_is_for_inference_alone(run, tmp_path, command):
+    data = pos_file(tmp_path / "train.conllu")
+    status, _, err = command(
+        "finetune", "tag", "--model", run / "source", "--train", data, "--dev", data, "--out", tmp_path / "out",
+        "--language", "en",
+    )  # fmt: skip
+    assert (status, "--language picks" in err) == (2, True)
 
 
 def test_nothing_half_done_is_left(run, tmp_path):
@@ -240,6 +306,12 @@ def test_a_folder_of_somebody_else_gets_no_scores_written_into_it(run, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--set", "seed=3"], "give it as --seed"),
+        (["--set", "out=there"], "'out' is no setting of this task"),
+        (["--set", "model=other"], "'model' is no setting"),
+        (["--set", "train=other"], "'train' is no setting"),
+        (["--set", "seeds=2"], "'seeds' is no setting"),
+        (["--oracle-language", "fr"], "--oracle-language is for --oracle-dev"),
         (["--set", "warmth=3"], "'warmth' is no setting of this task"),
         (["--set", "epochs=many"], "epochs is a number; given: 'many'"),
         (["--set", "batch_size=2.5"], "batch_size is a whole number"),

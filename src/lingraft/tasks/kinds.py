@@ -30,6 +30,7 @@ class TaskKind:
     the task's own options. task: what the training loop trains, of model, training and dev examples. load: a model from
     its folder. evaluate: a model's result on examples and, for each of its scores, the counts it is a ratio of.
     defaults: settings that differ from those of `FinetuneSettings`. options: the task's own, with their defaults.
+    in_languages: whether files may be in several languages, of which ``read`` takes one (``language``).
     """
 
     read: Callable[..., Any]
@@ -39,6 +40,7 @@ class TaskKind:
     evaluate: Callable[[Any, Any], Evaluated]
     defaults: Mapping[str, Any]
     options: Mapping[str, Any]
+    in_languages: bool = False
 
 
 def _new_nli(
@@ -68,7 +70,7 @@ def _new_parser(
 
 
 KINDS: dict[str, TaskKind] = {
-    "nli": TaskKind(read_nli, _new_nli, NliTask, load_nli, evaluate_nli, {}, {}),
+    "nli": TaskKind(read_nli, _new_nli, NliTask, load_nli, evaluate_nli, {}, {}, True),
     "parse": TaskKind(
         read_treebank, _new_parser, ParsingTask, load_parser, evaluate_parse,
         {"epochs": 10.0, "batch_size": 16, "learning_rate": 1e-4, "head_learning_rate": 2e-3, "evaluations": 10},
