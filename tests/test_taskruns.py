@@ -283,6 +283,14 @@ def test_a_language_is_for_inference_alone(run, tmp_path, command):
     assert (status, "--language picks" in err) == (2, True)
 
 
+def test_a_decoder_whose_config_has_no_padding_token_learns_inference(causal_model_folder, tmp_path):
+    train = nli_file(tmp_path / "train.tsv")
+    assert load_model(causal_model_folder).model.config.pad_token_id is None
+    report = lingraft.finetune("nli", causal_model_folder, train=train, dev=train, out=tmp_path / "nli", **QUICK)
+    score = lingraft.evaluate("nli", tmp_path / "nli", train)
+    assert score["accuracy"] == report["runs"][0]["dev"]["accuracy"]
+
+
 def test_nothing_half_done_is_left(run, tmp_path):
     train = nli_file(tmp_path / "train.tsv")
     with pytest.raises(RecipeError):
