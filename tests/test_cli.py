@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -249,6 +250,23 @@ def test_evaluate_lm_gives_bits_per_byte(command, request, tmp_path, kind):
     n_bytes = len(text.read_bytes()) - 30
     assert score["bits_per_byte"] == pytest.approx(score["loss"] / 0.6931471805599453 * score["n_tokens"] / n_bytes)
     assert only_object(command("evaluate", "lm", "--model", folder, "--data", text, "--json")[1]) == score
+
+
+def test_evaluate_lm_and_retrieval_are_kept_in_run_json(command, tmp_path, model_folder, heldout_file):
+    folder, text = tmp_path / "model", tmp_path / "text.en"
+    shutil.copytree(model_folder, folder)
+    (folder / "run.json").write_text("{}", encoding="utf-8")
+    text.write_text("".join(line + "\n" for line in tiny.english_lines(6)), encoding="utf-8")
+    line = ["evaluate", "lm", "--model", folder, "--data", text, "--json", "--method"]
+    fixed, pll = (only_object(command(*line, method)[1]) for method in ("fixed", "pll"))
+    assert fixed["loss"] != pll["loss"]
+    assert command(*line, "exact")[0] == 2
+    retrieval = only_object(command("evaluate", "retrieval", "--model", folder, "--data", heldout_file, "--json")[1])
+    kept = json.loads((folder / "run.json").read_text(encoding="utf-8"))["evaluations"]
+    assert [(entry["task"], entry["options"]) for entry in kept] == [
+        ("lm", {"method": "fixed"}), ("lm", {"method": "pll"}), ("retrieval", {}),
+    ]  # fmt: skip
+    assert all(entry.items() >= score.items() for entry, score in zip(kept, (fixed, pll, retrieval), strict=True))
 
 
 def test_the_demo_shows_scores_and_neighbours(command, monkeypatch, tmp_path, sentence_model_folder, bitext_file):

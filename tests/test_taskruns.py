@@ -13,12 +13,15 @@ from safetensors.torch import load_file
 import lingraft
 import tiny
 from lingraft.errors import OutputError, RecipeError
-from lingraft.taskruns import combine, seed_folders, task_settings
+from lingraft.surgery import load_model
+from lingraft.taskruns import combine, record_score, seed_folders, task_settings
 from lingraft.tasks.intervals import Counts
 from lingraft.tasks.kinds import KINDS, task_kind
 from lingraft.tasks.nli import load_nli
 from lingraft.tasks.nli_data import LABELS
 from lingraft.tasks.parsing import load_parser, read_conllu
+from lingraft.tasks.tag_data import read_tags
+from lingraft.tasks.tagging import new_tagger
 
 QUICK = {"epochs": 1, "batch_size": 8, "precision": "float32", "evaluations": 1}
 
@@ -105,6 +108,15 @@ def test_the_whole_way_of_tagging(run, tmp_path, command):
     assert "seeds" not in score
 
 
+def test_data_of_another_kind_of_tags_are_refused(run, tmp_path, command):
+    entities = tmp_path / "entities.bio"
+    entities.write_text("badi\tB-PER\nfogu\tO\n", encoding="utf-8")
+    new_tagger(load_model(run / "source"), read_tags(pos_file(tmp_path / "pos.conllu"))).save(tmp_path / "tag")
+    status, out, err = command("evaluate", "tag", "--model", tmp_path / "tag", "--data", entities, "--json")
+    assert (status, out) == (2, "")
+    assert "has named entities and the model tags parts of speech" in err.replace("\n", " ")
+
+
 def test_the_whole_way_of_parsing(run, tmp_path, command):
     data, foreign = pos_file(tmp_path / "train.conllu"), pos_file(tmp_path / "test.conllu", foreign=True)
     status, out, err = command(
@@ -140,6 +152,18 @@ def test_the_whole_way_of_parsing(run, tmp_path, command):
     assert status == 0, err
     sentences = read_conllu(tmp_path / "out.conllu")
     assert [sentence.forms for sentence in sentences] == [("Éxn", "bàdù", "."), ("cxé",)]
+    hidden = tmp_path / "treebank.txt"
+    hidden.write_bytes(foreign.read_bytes())
+    status, _, err = command("parse", tmp_path / "swapped", hidden, "--out", tmp_path / "seen.conllu")
+    assert status == 0, err
+    assert [s.forms for s in read_conllu(tmp_path / "seen.conllu")] == [s.forms for s in read_conllu(foreign)]
+    status, _, err = command(
+        "parse", tmp_path / "swapped", text, "--format", "tokenised", "--out", tmp_path / "words.conllu"
+    )
+    assert status == 0, err
+    assert [s.forms for s in read_conllu(tmp_path / "words.conllu")] == [("Éxn", "bàdù."), ("cxé",)]
+    status, _, err = command("parse", tmp_path / "swapped", text, "--format", "html", "--out", tmp_path / "x.conllu")
+    assert (status, "conllu, tokenised or raw" in err) == (2, True)
     status, _, err = command("parse", tmp_path / "swapped", text, "--out", tmp_path / "out.conllu")
     assert (status, "is there already" in err.replace("\n", " ")) == (2, True)
 
@@ -183,6 +207,7 @@ def test_python_gives_what_the_command_gives(run, tmp_path):
     train = nli_file(tmp_path / "train.tsv")
     report = lingraft.finetune("nli", run / "source", train=train, dev=train, out=tmp_path / "one", **QUICK)
     assert report["runs"][0]["settings"]["batch_size"] == 8
+    assert report["data"] == {"train": {"n": 24}, "dev": {"n": 24}}
     lingraft.finetune("nli", run / "source", train=train, dev=train, out=tmp_path / "two", **QUICK)
     one, two = load_nli(tmp_path / "one"), load_nli(tmp_path / "two")
     for (name, p), (_, q) in zip(one.model.named_parameters(), two.model.named_parameters(), strict=True):
@@ -201,7 +226,69 @@ def test_the_oracle_stands_beside_the_choice(run, tmp_path):
     )  # fmt: skip
     made = report["runs"][0]
     assert made["dev"] == plain["runs"][0]["dev"]
-    assert made["oracle"]["oracle"]["accuracy"] == max(entry["oracle"]["accuracy"] for entry in made["history"])
+    assert made["oracle"]["accuracy"] == max(entry["oracle"]["accuracy"] for entry in made["history"])
+
+
+def several(path: Path) -> Path:
+    """Pairs in English, then the same in the cipher language, with a language column."""
+    rows = ["language\tsentence1\tsentence2\tgold_label"]
+    for k, (premise, hypothesis) in enumerate(zip(*[iter(tiny.english_lines(24))] * 2, strict=True)):
+        rows += [f"en\t{premise}\t{hypothesis}\t{LABELS[k % 3]}"]
+        rows += [f"fr\t{tiny.cipher(premise)}\t{tiny.cipher(hypothesis)}\t{LABELS[k % 3]}"]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_one_file_in_several_languages_serves_for_everything(run, tmp_path, command, monkeypatch):
+    from lingraft import taskruns
+
+    data, loaded, honest = several(tmp_path / "xnli.tsv"), [], taskruns.load_model
+    monkeypatch.setattr(taskruns, "load_model", lambda name, **given: loaded.append(name) or honest(name, **given))
+    sets = [part for name, value in QUICK.items() for part in ("--set", f"{name}={value}")] + ["--set", "evaluations=2"]
+    status, out, err = command(
+        "finetune", "nli", "--model", run / "source", "--train", data, "--dev", data, "--out", tmp_path / "nli", *sets,
+        "--language", "en", "--oracle", run / "target", "--oracle-dev", data, "--oracle-language", "fr",
+    )  # fmt: skip
+    assert status == 0, err
+    assert "oracle accuracy" in out
+    assert "oracle chosen_step" in out
+    assert loaded.count(str(run / "target")) == 1
+    made = json.loads((tmp_path / "nli" / "run.json").read_text(encoding="utf-8"))
+    assert set(made["runs"][0]["oracle"]) == {"chosen_step", "accuracy"}
+    assert (made["language"], made["oracle_language"]) == ("en", "fr")
+    assert made["data"]["dev"] == {"n": 12, "other_languages": 12}
+    for language in ("en", "fr", "fr"):
+        assert lingraft.evaluate("nli", tmp_path / "nli", data, language=language)["other_languages"] == 12
+    kept = json.loads((tmp_path / "nli" / "run.json").read_text(encoding="utf-8"))["evaluations"]
+    assert [entry["options"] for entry in kept] == [{"language": "en"}, {"language": "fr"}]
+
+
+def test_scores_of_hub_data_are_kept_apart(tmp_path):
+    (tmp_path / "run.json").write_text("{}", encoding="utf-8")
+    for data, value in (("hf:one", 1), ("hf:two", 2), ("hf:one", 3)):
+        record_score(tmp_path, data, {"language": None}, {"task": "nli", "accuracy": value})
+    kept = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["evaluations"]
+    assert kept == [
+        {"data": {name: None}, "options": {}, "task": "nli", "accuracy": value}
+        for name, value in (("hf:two", 2), ("hf:one", 3))
+    ]
+
+
+def test_a_language_is_for_inference_alone(run, tmp_path, command):
+    data = pos_file(tmp_path / "train.conllu")
+    status, _, err = command(
+        "finetune", "tag", "--model", run / "source", "--train", data, "--dev", data, "--out", tmp_path / "out",
+        "--language", "en",
+    )  # fmt: skip
+    assert (status, "--language picks" in err) == (2, True)
+
+
+def test_a_decoder_whose_config_has_no_padding_token_learns_inference(causal_model_folder, tmp_path):
+    train = nli_file(tmp_path / "train.tsv")
+    assert load_model(causal_model_folder).model.config.pad_token_id is None
+    report = lingraft.finetune("nli", causal_model_folder, train=train, dev=train, out=tmp_path / "nli", **QUICK)
+    score = lingraft.evaluate("nli", tmp_path / "nli", train)
+    assert score["accuracy"] == report["runs"][0]["dev"]["accuracy"]
 
 
 def test_nothing_half_done_is_left(run, tmp_path):
@@ -227,6 +314,12 @@ def test_a_folder_of_somebody_else_gets_no_scores_written_into_it(run, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--set", "seed=3"], "give it as --seed"),
+        (["--set", "out=there"], "'out' is no setting of this task"),
+        (["--set", "model=other"], "'model' is no setting"),
+        (["--set", "train=other"], "'train' is no setting"),
+        (["--set", "seeds=2"], "'seeds' is no setting"),
+        (["--oracle-language", "fr"], "--oracle-language is for --oracle-dev"),
         (["--set", "warmth=3"], "'warmth' is no setting of this task"),
         (["--set", "epochs=many"], "epochs is a number; given: 'many'"),
         (["--set", "batch_size=2.5"], "batch_size is a whole number"),

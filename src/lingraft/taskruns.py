@@ -19,12 +19,13 @@ import numpy as np
 from .cache import file_digest, replacing
 from .errors import ModelError, OutputError, RecipeError
 from .report import environment, peak_memory_mb, write_run
-from .surgery import load_model
+from .surgery import LanguageModel, load_model
 from .tasks.intervals import Counts, bootstrap_interval
 from .tasks.kinds import TaskKind, task_kind
 from .tasks.loop import FinetuneProgress, train_task
 from .tasks.settings import FinetuneSettings
 from .tasks.swap import swap
+from .training.precision import default_device
 
 _log = logging.getLogger(__name__)
 
@@ -76,15 +77,19 @@ def finetune(
     seeds: int = 1,
     oracle: str | Path | None = None,
     oracle_dev: str | Path | None = None,
+    language: str | None = None,
+    oracle_language: str | None = None,
     on_progress: OnProgress | None = None,
-    **settings: Any,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     """Fine-tunes an English encoder on English examples and writes the task model to a folder.
 
     task: nli, parse or tag. model: any encoder's folder or hub id, a sentence encoder's too. train, dev: files of the
     task. seeds: so many models, with seeds from ``seed`` on, each in a folder ``seed-N`` of ``out``. oracle: the new
     language's model, with whose vocabulary every evaluation also scores the examples of oracle_dev; the best such score
-    is reported as an oracle and chooses nothing. settings: fields of `FinetuneSettings` and the task's own options.
+    is reported as an oracle and chooses nothing. language, oracle_language: the one to take of train and dev, and of
+    oracle_dev, where a file is in several. settings, more: fields of `FinetuneSettings` and the task's own options.
     Returns the content of ``out/run.json``.
     """
     kind = task_kind(task)
@@ -95,22 +100,31 @@ def finetune(
         raise RecipeError(f"--seeds is at least 1; given: {seeds}.")
     if (oracle is None) != (oracle_dev is None):
         raise RecipeError("--oracle and --oracle-dev go together: a model of the new language and its dev examples.")
-    first, options = task_settings(kind, {**settings, "seed": seed})
+    if oracle_language is not None and oracle_dev is None:
+        raise RecipeError("--oracle-language is for --oracle-dev, and there is none.")
+    given = {**(settings or {}), **more}
+    if "seed" in given:
+        raise RecipeError("The seed is no setting to be set among others; give it as --seed.")
+    first, options = task_settings(kind, {**given, "seed": seed})
+    examples, dev_examples = (_read(kind, name, language) for name in (train, dev))
+    foreign = _read(kind, oracle_dev, oracle_language) if oracle_dev else None
     encoder = load_model(model)
-    examples, dev_examples = kind.read(str(train)), kind.read(str(dev))
-    foreign = kind.read(str(oracle_dev)) if oracle_dev else None
-    files = [Path(name) for name in (train, dev, oracle_dev) if name]
+    files = [str(name) for name in (train, dev, oracle_dev) if name]
     run: dict[str, Any] = {
-        **environment(), "task": task, "model": str(model), "options": options, "inputs": _digests(files), "runs": [],
+        **environment(), "task": task, "model": str(model), "options": options, "language": language,
+        "oracle_language": oracle_language, "inputs": _digests(files), "runs": [],
     }  # fmt: skip
     with replacing(final) as aside:
         aside.mkdir(parents=True)
+        target, source = (
+            (on_device(load_model(name, head=True)) for name in (oracle, model)) if oracle else (None, None)
+        )
         for number in range(seed, seed + seeds):
             chosen = replace(first, seed=number)
             task_model = kind.new(load_model(model) if number > seed else encoder, examples, chosen, options)
             watch = {}
-            if oracle is not None:
-                watch["oracle"] = _oracle(kind, task_model, oracle, model, foreign)
+            if target is not None:
+                watch["oracle"] = _oracle(kind, task_model, target, source, foreign)
 
             def show(progress: FinetuneProgress, name: str = f"seed {number}") -> None:
                 if on_progress:
@@ -118,7 +132,14 @@ def finetune(
                     note = f"loss {progress.loss:.3f} {progress.examples_per_second:,.0f} examples/s {dev_scores}"
                     on_progress(name, progress.step / progress.steps, note)
 
-            report = train_task(kind.task(task_model, examples, dev_examples), chosen, show, watch)
+            training = kind.task(task_model, examples, dev_examples)
+            left_out = getattr(training, "left_out", {})
+            run["data"] = {
+                part: {"n": len(read), **left_out.get(part, {})}
+                for part, read in (("train", examples), ("dev", dev_examples))
+            }
+            report = train_task(training, chosen, show, watch)
+            report |= report.pop("oracle", {})
             task_model.save(aside / f"seed-{number}" if seeds > 1 else aside)
             run["runs"].append(report)
         run["peak_memory_mb"] = peak_memory_mb()
@@ -127,7 +148,7 @@ def finetune(
 
 
 def _oracle(
-    kind: TaskKind, task_model: Any, target: str | Path, source: str | Path, data: Any
+    kind: TaskKind, task_model: Any, target: LanguageModel, source: LanguageModel | None, data: Any
 ) -> Callable[[], dict[str, float]]:
     def scores() -> dict[str, float]:
         swapped = swap(task_model, target, source=source).model
@@ -137,17 +158,32 @@ def _oracle(
     return scores
 
 
-def evaluate(task: str, model: str | Path, data: str | Path, **options: Any) -> dict[str, Any]:
+def _read(kind: TaskKind, name: str | Path, language: str | None) -> Any:
+    if language is None:
+        return kind.read(str(name))
+    if not kind.in_languages:
+        raise RecipeError("--language picks a language of nli's files in several; other tasks' files have one.")
+    return kind.read(str(name), language=language)
+
+
+def on_device(model: Any) -> Any:
+    """A model of any class of ours, moved in place to the card where there is one."""
+    for part in (getattr(model, "model", model), *getattr(model, "pooling", ())):
+        part.to(default_device())
+    return model
+
+
+def evaluate(task: str, model: str | Path, data: str | Path, language: str | None = None) -> dict[str, Any]:
     """Scores a task model, or the models of all seeds in a folder, on a file of examples.
 
-    options: what the task's reader takes, such as the ``language`` of XNLI's original files. Returns the task's result:
+    language: the one to take of a file in several, such as XNLI's own (nli). Returns the task's result:
     every score as the mean over seeds, with ``intervals`` (95 %, bootstrap over sentences and seeds) and, for several
     seeds, the single scores under ``seeds``. It is added to the folder's run.json where there is one.
     """
     kind = task_kind(task)
-    examples = kind.read(str(data), **options)
-    result = combine([kind.evaluate(kind.load(name), examples) for name in seed_folders(model)])
-    _record(Path(model), Path(data), result)
+    examples = _read(kind, data, language)
+    result = combine([kind.evaluate(on_device(kind.load(name)), examples) for name in seed_folders(model)])
+    record_score(model, data, {"language": language}, result)
     return result
 
 
@@ -182,13 +218,17 @@ def swap_folder(task_model: str | Path, target: str | Path, out: str | Path, **o
     return run
 
 
-def _digests(files: Sequence[Path]) -> dict[str, str]:
-    return {str(file): file_digest(file) for file in files if file.is_file()}
+def _digests(names: Sequence[str]) -> dict[str, str | None]:
+    """Of every file its digest; of what is no file, such as a hub data set, None."""
+    return {name: file_digest(Path(name)) if Path(name).is_file() else None for name in names}
 
 
-def _record(folder: Path, data: Path, score: dict[str, Any]) -> None:
-    """Adds a score to a task folder's run.json; a folder without one is somebody else's and left as it is."""
-    path = folder / "run.json"
+def record_score(model: str | Path, data: str | Path, options: Mapping[str, Any], score: dict[str, Any]) -> None:
+    """Adds a score to the run.json of a model's folder; a folder without one is somebody else's and left as it is.
+
+    options: how it was taken, those that are not None. A score of the same data and options takes the old one's place.
+    """
+    path = Path(model) / "run.json"
     if not path.is_file():
         return
     try:
@@ -196,7 +236,8 @@ def _record(folder: Path, data: Path, score: dict[str, Any]) -> None:
         scores = run.setdefault("evaluations", [])
     except (ValueError, AttributeError):
         raise ModelError(f"'{path}' is not what lingraft wrote there; move it away to have scores recorded.") from None
-    entry = {"data": _digests([data]), **score}
-    scores[:] = [old for old in scores if (old.get("task"), old.get("data")) != (score["task"], entry["data"])]
+    given = {name: value for name, value in options.items() if value is not None}
+    entry = {"data": _digests([str(data)]), "options": given, **score}
+    scores[:] = [old for old in scores if any(old.get(name) != entry[name] for name in ("task", "data", "options"))]
     scores.append(entry)
-    write_run(folder, run)
+    write_run(path.parent, run)

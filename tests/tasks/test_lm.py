@@ -80,29 +80,58 @@ def test_bytes_are_counted_not_characters(wordpiece: PreTrainedTokenizerFast) ->
     assert one["bits_per_byte"] * 8 == pytest.approx(two["bits_per_byte"] * 11)
 
 
-def stream(model: LanguageModel, lines: list[str]) -> list[int]:
-    """The lines one after the other, each closed by the end token."""
-    ids: list[int] = []
+def stream(model: LanguageModel, lines: list[str]) -> tuple[list[int], list[bool]]:
+    """The begin token, where there is one, and the lines, each closed by the end token; and which are of the text."""
+    tokenizer = model.tokenizer
+    ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    ordinary = [False] * len(ids)
     for line in lines:
-        ids += [*model.tokenizer(line, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id]
-    return ids
+        tokens = tokenizer(line, add_special_tokens=False).input_ids
+        ids += [*tokens, tokenizer.eos_token_id]
+        ordinary += [True] * len(tokens) + [False]
+    return ids, ordinary
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-@pytest.mark.parametrize("length", [16, 50])
-def test_the_causal_loss_is_transformers_own(family: str, length: int) -> None:
+@pytest.mark.parametrize("length", [16, 25, 64])
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_causal_model_predicts_every_token_once_from_half_a_length(family: str, length: int, opened: bool) -> None:
     model = make(family)
-    ids = stream(model, LINES)
-    blocks = [torch.tensor([ids[k : k + length]]) for k in range(0, len(ids), length)]
-    assert len(blocks) % 7 > 1, "a last batch of another size"
-    assert 1 < blocks[-1].shape[1] < length, "a last block of another length, in which nothing is read twice"
-    total = 0.0
-    for block in blocks:
-        with torch.inference_mode():
-            total += float(model.model(input_ids=block, labels=block).loss) * (block.shape[1] - 1)
-    expected = total / sum(block.shape[1] - 1 for block in blocks)
-    scores = evaluate_lm(model, LINES, length=length, batch_size=7)
-    assert scores["loss"] == pytest.approx(expected, rel=1e-5)
+    if not opened:
+        model.tokenizer.bos_token = None
+    for n in (1, 2, 3, 11, 12):
+        lines = LINES[:n]
+        ids, ordinary = stream(model, lines)
+        total, count = 0.0, 0
+        for place in range(1, len(ids)):
+            start = 0
+            while start + length <= place:
+                start += length // 2
+            assert start == 0 or place - start >= length / 2
+            if ordinary[place]:
+                with torch.inference_mode():
+                    logits = model.model(input_ids=torch.tensor([ids[start:place]])).logits[0, -1]
+                total -= float(logits.log_softmax(-1)[ids[place]])
+                count += 1
+        scores = evaluate_lm(model, lines, length=length, batch_size=3)
+        assert count == scores["n_tokens"] - (not opened)
+        assert scores["loss"] == pytest.approx(total / count, rel=1e-5)
+
+
+def test_a_single_token_with_nothing_before_it() -> None:
+    model = make("gpt2")
+    word = next(word for word in tiny.words() if len(model.tokenizer(word, add_special_tokens=False).input_ids) == 1)
+    assert evaluate_lm(model, [word])["loss"] > 0
+    model.tokenizer.bos_token = None
+    scores = evaluate_lm(model, [word])
+    assert (scores["loss"], scores["intervals"]["loss"]) == (0.0, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_the_interval_of_a_short_text_is_not_drawn_to_zero(family: str) -> None:
+    scores = evaluate_lm(make(family), LINES[:3])
+    low, high = scores["intervals"]["loss"]
+    assert 0.5 * scores["loss"] < low <= scores["loss"] <= high
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -152,7 +181,7 @@ def test_a_better_model_scores_better() -> None:
     model = make("gpt2")
     before = evaluate_lm(model, LINES, length=32)
     optimizer = torch.optim.Adam(model.model.parameters(), lr=3e-3)
-    blocks = torch.tensor(stream(model, LINES))[: 32 * 18].reshape(-1, 32)
+    blocks = torch.tensor(stream(model, LINES)[0])[: 32 * 18].reshape(-1, 32)
     for _ in range(15):
         optimizer.zero_grad()
         model.model(input_ids=blocks, labels=blocks).loss.backward()

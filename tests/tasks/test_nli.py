@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,40 @@ def test_padding_changes_no_logit(masked: LanguageModel):
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("build", [tiny.gpt2, tiny.llama])
+@pytest.mark.parametrize("padding", ["<pad>", "</s>", None])
+def test_padding_changes_no_logit_of_a_decoder(build, padding, tmp_path):
+    """Decoders classify by the last token that is not padding. The padding token is none of the config's at first."""
+    tokenizer = tiny.bytebpe_tokenizer()
+    tokenizer.pad_token = padding
+    model = build(tokenizer)
+    model.config.pad_token_id = None
+    fresh = new_nli_model(from_transformers(model, tokenizer))
+    wanted = tokenizer.convert_tokens_to_ids(padding or "</s>")
+    assert fresh.model.config.pad_token_id == wanted
+    with torch.no_grad():
+        fresh.model.score.weight.mul_(100)
+    fresh.save(tmp_path / "nli")
+    data = pairs()
+    for nli in (fresh, load_nli(tmp_path / "nli")):
+        encoded = nli.encode(data.premises, data.hypotheses)
+        with torch.inference_mode():
+            together = nli.logits(encoded, np.arange(len(data)))
+            alone = torch.cat([nli.logits(encoded, np.array([k])) for k in range(len(data))])
+        assert len(set(encoded.lengths.tolist())) > 3
+        assert alone.std(0).min() > 1e-3
+        torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    one, two = (each.predict(data.premises, data.hypotheses) for each in (fresh, load_nli(tmp_path / "nli")))
+    assert (one == two).all()
+
+
+def test_a_decoder_without_padding_and_end_is_refused():
+    tokenizer = tiny.bytebpe_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token = None
+    with pytest.raises(ModelError, match="neither a padding token nor an end token"):
+        new_nli_model(from_transformers(tiny.gpt2(tokenizer), tokenizer))
+
+
 @pytest.mark.parametrize("kind", ["masked", "sentence", "roberta"])
 def test_it_learns_what_can_be_seen_from_the_words(kind, masked, sentence_model_folder):
     from lingraft.surgery import load_model
@@ -189,3 +224,23 @@ def test_a_longer_input_than_the_encoder_takes_is_never_asked_for(masked: Langua
     long = " ".join(tiny.english_lines(30))
     assert isinstance(nli, NliModel)
     assert nli.predict([long], [long]).shape == (1,)
+
+
+def test_the_length_and_what_was_left_out_are_told(masked: LanguageModel, tmp_path: Path):
+    data = replace(pairs(), unlabelled=2)
+    nli = new_nli_model(masked, max_length=12)
+    longer = int((new_nli_model(masked).encode(data.premises, data.hypotheses).lengths > 12).sum())
+    assert 0 < longer < len(data)
+    result, _ = evaluate_nli(nli, data)
+    assert {name: result.get(name) for name in ("shortened", "unlabelled", "other_languages")} == {
+        "shortened": longer, "unlabelled": 2, "other_languages": None,
+    }  # fmt: skip
+    assert NliTask(nli, replace(data, other_languages=3), data).left_out == {
+        "train": {"shortened": longer, "unlabelled": 2, "other_languages": 3},
+        "dev": {"shortened": longer, "unlabelled": 2},
+    }
+    before = nli.tokenizer.model_max_length
+    nli.save(tmp_path / "nli")
+    assert nli.tokenizer.model_max_length == before
+    assert [load_nli(tmp_path / "nli", *given).max_length for given in ((), (10,), (40,))] == [12, 10, 12]
+    assert evaluate_nli(load_nli(tmp_path / "nli"), data)[0] == result

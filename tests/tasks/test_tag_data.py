@@ -68,8 +68,9 @@ def test_words_of_conllu(tmp_path):
 
 def test_the_words_are_those_of_the_conllu_package(tmp_path):
     conllu = pytest.importorskip("conllu")
-    data = read_conllu_tags(write(tmp_path, CONLLU * 3 + "\n\n" + CONLLU))
-    parsed = [sentence.filter(id=lambda k: isinstance(k, int)) for sentence in conllu.parse(CONLLU * 3 + "\n" + CONLLU)]
+    content = "\n\n".join([CONLLU] * 4)
+    data = read_conllu_tags(write(tmp_path, content))
+    parsed = [sentence.filter(id=lambda k: isinstance(k, int)) for sentence in conllu.parse(content)]
     assert data.words == [[token["form"] for token in sentence] for sentence in parsed]
     assert data.tags == [[token["upos"] for token in sentence] for sentence in parsed]
 
@@ -110,13 +111,14 @@ LINES = CONLLU.splitlines()
 @pytest.mark.parametrize(
     ("number", "line", "says"),
     [
-        (5, "2\tnos\tnosotros\tPRON\t_\t_\t1\tobj\t_", "line 5 has 9 columns; CoNLL-U has ten"),
-        (5, "2 nos nosotros PRON _ _ 1 obj _ _", "line 5 has 1 column; CoNLL-U has ten"),
-        (5, LINES[4].replace("2\t", "two\t", 1), "line 5 has the id 'two'; 3, 3-4 or 3.1 was expected"),
-        (5, LINES[4].replace("2\t", "0\t", 1), "line 5 has the id '0'"),
+        (5, "2\tnos\tnosotros\tPRON\t_\t_\t1\tobj\t_", "line 5 has 9 columns; CoNLL-U has 10"),
+        (5, "2 nos nosotros PRON _ _ 1 obj _ _", "line 5 has 1 column; CoNLL-U has 10"),
+        (5, LINES[4].replace("2\t", "two\t", 1), "line 5 has the ID 'two'; the next word of the sentence is 2"),
+        (5, LINES[4].replace("2\t", "0\t", 1), "line 5 has the ID '0'"),
+        (5, LINES[4].replace("2\t", "5\t", 1), "line 5 has the ID '5'; the next word of the sentence is 2"),
         (14, LINES[13].replace("INTJ", "_"), "line 14 has a word without UPOS"),
         (14, LINES[13].replace("INTJ", ""), "line 14 has a word without UPOS"),
-        (14, LINES[13].replace("Sí", " "), "line 14 has a word without form"),
+        (14, LINES[13].replace("Sí", " "), "line 14 has an empty FORM"),
     ],
 )
 def test_a_wrong_line_of_conllu_is_named(tmp_path, number, line, says):
@@ -141,9 +143,16 @@ def test_a_wrong_line_of_entities_is_named(tmp_path, line, says):
 
 
 @pytest.mark.parametrize("content", ["\n\n", "# text = a\n", "-DOCSTART- O\n\n"])
-@pytest.mark.parametrize("kind", ["auto", "pos", "ner"])
+@pytest.mark.parametrize("kind", ["auto", "ner"])
 def test_a_file_without_words_is_refused(tmp_path, content, kind):
     assert "has no tagged word" in refusal(tmp_path, content, kind)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("\n\n", "holds no sentence"), ("# text = a\n", "without any word"), ("a O\n\n", "line 1")]
+)
+def test_conllu_without_words_is_refused(tmp_path, content, says):
+    assert says in refusal(tmp_path, content, "pos")
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -39,19 +39,25 @@ def retrieval(
     """Does each sentence lie nearest to its own translation among all of the test?"""
     from ..corpus import Counts, clean_pairs, read_bitext
     from ..surgery import load_model
+    from ..taskruns import on_device, record_score
     from ..tasks import evaluate_retrieval
 
     counts = Counts()
     pairs = list(clean_pairs(read_bitext(data, counts), 10_000, counts))
     refuse_nothing(pairs, "sentence pair", data)
-    target = load_model(model)
-    source = load_model(source_model) if source_model else target
-    show_score(evaluate_retrieval(source, target, pairs), as_json)
+    target = on_device(load_model(model))
+    source = on_device(load_model(source_model)) if source_model else target
+    result = evaluate_retrieval(source, target, pairs)
+    record_score(model, data, {"source_model": source_model}, result)
+    show_score(result, as_json)
 
 
 def lm(
     model: Annotated[str, typer.Option("--model", help="A masked or causal language model.")],
     data: Annotated[Path, typer.Option("--data", help="Held-out text.")],
+    method: Annotated[
+        str, typer.Option("--method", help="Of a masked model: fixed (some tokens hidden) or pll (each, one by one).")
+    ] = "fixed",
     seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -59,11 +65,14 @@ def lm(
     """Loss and bits per byte on held-out text."""
     from ..corpus import Counts, clean_text, read_lines
     from ..surgery import load_model
+    from ..taskruns import on_device, record_score
     from ..tasks import evaluate_lm
 
     lines = list(clean_text(read_lines(data), 1_000_000, Counts()))
     refuse_nothing(lines, "line", data)
-    show_score(evaluate_lm(load_model(model, head=True), lines), as_json)
+    result = evaluate_lm(on_device(load_model(model, head=True)), lines, method=method)  # type: ignore[arg-type]
+    record_score(model, data, {"method": method}, result)
+    show_score(result, as_json)
 
 
 TaskModel = Annotated[str, typer.Option("--model", help="A task model's folder, or one with the models of all seeds.")]
@@ -86,6 +95,12 @@ def finetune(
         str | None, typer.Option("--oracle", help="The new language's model: also tell what choosing by it would give.")
     ] = None,
     oracle_dev: Annotated[str | None, typer.Option("--oracle-dev", help="Its dev examples.")] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help="nli: the language to take of --train and --dev.")
+    ] = None,
+    oracle_language: Annotated[
+        str | None, typer.Option("--oracle-language", help="nli: the language to take of --oracle-dev.")
+    ] = None,
     settings: Annotated[
         list[str], typer.Option("--set", help="KEY=VALUE of any other setting, as in embedding_noise=0.1.")
     ] = [],  # noqa: B006
@@ -110,14 +125,15 @@ def finetune(
     with Display(quiet) as display:
         run = taskruns.finetune(
             task, model, train=train, dev=dev, out=out, seed=seed, seeds=seeds, oracle=oracle, oracle_dev=oracle_dev,
-            on_progress=display, **given,
+            language=language, oracle_language=oracle_language, on_progress=display, settings=given,
         )  # fmt: skip
     if as_json:
         print_json(run | {"out": str(out)})
         return
     for number, report in enumerate(run["runs"], seed):
         scores = report["dev"] | {f"oracle {name}": value for name, value in report.get("oracle", {}).items()}
-        print_table(f"seed {number}, on dev", [(name, f"{value:.4f}") for name, value in scores.items()])
+        shown = [(name, f"{value:.4f}" if isinstance(value, float) else str(value)) for name, value in scores.items()]
+        print_table(f"seed {number}, on dev", shown)
     done(as_json, quiet, {}, out)
 
 
@@ -177,22 +193,26 @@ def evaluate_parse(
 
 def parse(
     model: Annotated[str, typer.Argument(help="A parser's folder, as finetune parse or swap writes it.")],
-    file: Annotated[Path, typer.Argument(help="CoNLL-U (.conllu), or text, a sentence a line.")],
+    file: Annotated[Path, typer.Argument(help="CoNLL-U, or text, a sentence a line.")],
     out: Out,
-    tokenised: Annotated[bool, typer.Option("--tokenised", help="The text's words stand between spaces.")] = False,
+    input_format: Annotated[
+        str | None,
+        typer.Option("--format", help="conllu, tokenised (words between spaces) or raw; else seen from the content."),
+    ] = None,
     precision: Annotated[str, typer.Option("--precision", help="float32, bf16 or auto.")] = "float32",
     seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the dependency trees of a file as CoNLL-U."""
+    from ..taskruns import on_device
     from ..tasks.parsing import load_parser, parse_file
 
     refuse_existing(out)
     with Display(quiet) as display:
         result = parse_file(
-            load_parser(model), file, out, "tokenised" if tokenised else None, precision=precision,
-            on_progress=lambda done: display("parse", 0.0, f"{done:,} sentences"),
+            on_device(load_parser(model)), file, out, input_format,  # type: ignore[arg-type]
+            precision=precision, on_progress=lambda done: display("parse", 0.0, f"{done:,} sentences"),
         )  # fmt: skip
     done(as_json, quiet, result, out)
 

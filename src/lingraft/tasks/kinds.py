@@ -16,7 +16,7 @@ from .nli_data import read_nli
 from .parsing import Parser, ParserSettings, ParsingTask, Sentence, build_parser, evaluate_parse, load_parser
 from .parsing import read_conllu as read_treebank
 from .settings import FinetuneSettings
-from .tag_data import TaggedSentences, read_tags
+from .tag_data import TaggedSentences, check_kind, read_tags
 from .tagging import TaggingModel, TaggingTask, load_tagger, new_tagger, tagging_counts
 
 Evaluated = tuple[dict[str, Any], dict[str, Counts]]
@@ -30,6 +30,7 @@ class TaskKind:
     the task's own options. task: what the training loop trains, of model, training and dev examples. load: a model from
     its folder. evaluate: a model's result on examples and, for each of its scores, the counts it is a ratio of.
     defaults: settings that differ from those of `FinetuneSettings`. options: the task's own, with their defaults.
+    in_languages: whether files may be in several languages, of which ``read`` takes one (``language``).
     """
 
     read: Callable[..., Any]
@@ -39,6 +40,7 @@ class TaskKind:
     evaluate: Callable[[Any, Any], Evaluated]
     defaults: Mapping[str, Any]
     options: Mapping[str, Any]
+    in_languages: bool = False
 
 
 def _new_nli(
@@ -54,6 +56,7 @@ def _new_tagger(
 
 
 def _evaluate_tagging(tagger: TaggingModel, examples: TaggedSentences) -> Evaluated:
+    check_kind(tagger.kind, examples)
     right, predicted, true = tagging_counts(tagger.predict(examples.words), examples).T
     counts = Counts(2 * right, predicted + true)
     name = "accuracy" if examples.kind == "pos" else "f1"
@@ -67,7 +70,7 @@ def _new_parser(
 
 
 KINDS: dict[str, TaskKind] = {
-    "nli": TaskKind(read_nli, _new_nli, NliTask, load_nli, evaluate_nli, {}, {"max_length": MAX_LENGTH}),
+    "nli": TaskKind(read_nli, _new_nli, NliTask, load_nli, evaluate_nli, {}, {"max_length": MAX_LENGTH}, True),
     "parse": TaskKind(
         read_treebank, _new_parser, ParsingTask, load_parser, evaluate_parse,
         {"epochs": 10.0, "batch_size": 16, "learning_rate": 1e-4, "head_learning_rate": 2e-3, "evaluations": 10},

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from ..corpus import TokenSequences
 from ..errors import ModelError, RecipeError
 from ..evidence import encode
 from ..surgery import LanguageModel
@@ -24,14 +25,40 @@ Array = np.ndarray[Any, Any]
 _MASK_SEED = 15_000
 
 
-def _batches(packed: PackedBlocks, batch_size: int, shortest: int) -> Iterator[Array]:
-    """All blocks once, the last one by itself and without what it was filled up with, if it has so many tokens."""
+def _batches(packed: PackedBlocks, batch_size: int) -> Iterator[Array]:
+    """All blocks once, the last one by itself and without what it was filled up with."""
     whole = packed.blocks[: packed.n_blocks - 1]
     for start in range(0, len(whole), batch_size):
         yield whole[start : start + batch_size]
-    last = packed.blocks[-1:, : packed.last_length]
-    if last.shape[1] >= shortest:
-        yield last
+    yield packed.blocks[-1:, : packed.last_length]
+
+
+def _windows(
+    text: TokenSequences, length: int, opening: int | None, closing: int | None, batch_size: int
+) -> Iterator[tuple[Array, Array]]:
+    """Running text in overlapping windows, and which of their tokens are predicted there, of all but their first.
+
+    Each window begins half a length behind the one before it and predicts what that one did not reach, so that every
+    token of the text is predicted once, from half a length of text or all there is before it. ids: int32
+    (windows, length); predicted: bool (windows, length - 1), false for what separates the lines.
+    """
+    ends = text.offsets[1:] if closing is not None else text.offsets[:0]
+    ids = np.insert(text.ids, ends, -1 if closing is None else closing)
+    ordinary = np.insert(np.ones(text.ids.size, bool), ends, False)
+    if opening is not None:
+        ids, ordinary = np.insert(ids, 0, opening), np.insert(ordinary, 0, False)
+    step = length // 2
+    starts = np.arange(0, max(1, ids.size - length + step), step)
+    for first in range(0, starts.size - 1, batch_size):
+        places = starts[first : min(first + batch_size, starts.size - 1), None] + np.arange(length)
+        predicted = ordinary[places]
+        predicted[int(first == 0) :, : length - step] = False
+        yield ids[places], predicted[:, 1:]
+    last = slice(starts[-1], None)
+    predicted = ordinary[last][None].copy()
+    predicted[:, : length - step if starts.size > 1 else 0] = False
+    if predicted.shape[1] > 1:
+        yield ids[last][None], predicted[:, 1:]
 
 
 def evaluate_lm(
@@ -44,15 +71,20 @@ def evaluate_lm(
 ) -> dict[str, Any]:
     """Loss in nats a predicted token, and bits per byte of the text, each with its 95 % interval under ``intervals``.
 
-    A causal model predicts all tokens. Of a masked model, ``fixed`` hides 15 % of the tokens, the same on every
-    evaluation, and is quick; ``pll`` hides every token once, alone, and so gives the pseudo-log-likelihood of the text
-    (Salazar et al. 2020, equation 1): exact, at the price of a pass for every token. Both see the same running text of
-    so many tokens (length). mask_rate: for ``fixed``. batch_size: texts of that length in one pass.
+    A causal model predicts every token of the text once, by overlapping windows of so many tokens (length), from at
+    least half as many tokens before it or, near the beginning, from all there are: the begin token, where the
+    tokenizer has one; else the first token of the text is not predicted and counts with the mean loss. Lines are
+    separated by the end token, which is read as context but not predicted.
+
+    Of a masked model, ``fixed`` hides 15 % of the tokens (mask_rate), the same on every evaluation, and is quick;
+    ``pll`` hides every token once, alone, and so gives the pseudo-log-likelihood of the text (Salazar et al. 2020,
+    equation 1): exact, at the price of a pass for every token. Both see the same blocks of so many tokens (length).
+    batch_size: blocks or windows in one pass. The loss is 0 where there is nothing to predict.
 
     Bits per byte = loss / ln 2 * tokens of the text / UTF-8 bytes of the text. A masked model is never asked for the
     unknown token: tokens of the text that are unknown count with the mean loss, however much text stands behind them.
     unknown_share is their share; with many of them the number is better than the model. Intervals are by bootstrap
-    over the blocks of tokens that the text is read in.
+    over the blocks or windows that the text is read in.
 
     Raises ModelError without a head or, for a masked model, without a mask token, and for ``pll`` of a causal model;
     RecipeError for another method.
@@ -70,38 +102,43 @@ def evaluate_lm(
     text = encode(language_model.tokenizer, lines)
     side = Side(language_model, text, length)
     device = next(language_model.model.parameters()).device
-    total: list[Array] = []
-    predicted: list[Array] = []
+    roles = special_ids(language_model.tokenizer)
+    total: list[Array] = [np.zeros(0)]
+    predicted: list[Array] = [np.zeros(0)]
     with torch.inference_mode():
-        for number, ids in enumerate(_batches(side.blocks, batch_size, 2 if language_model.kind == "causal" else 1)):
-            if language_model.kind == "masked" and side.special[ids].all():
-                continue  # nothing a masked model is asked for
-            if method == "pll":
-                losses, rows = _each_alone(side, ids, batch_size, device)
-            elif language_model.kind == "causal":
-                losses = causal_loss(language_model.model, ids, device, "none").cpu().numpy()
-                rows = np.repeat(np.arange(ids.shape[0]), ids.shape[1] - 1)
-            else:
-                random = random_for(_MASK_SEED, number)
-                changed, positions, labels = mask_tokens(
-                    ids, side.special, side.mask_id, side.n_tokens, mask_rate, random
-                )
-                losses = masked_loss(language_model.model, changed, positions, labels, device, "none").cpu().numpy()
-                rows = positions // ids.shape[1]
-            total.append(np.bincount(rows, losses, ids.shape[0]))
-            predicted.append(np.bincount(rows, minlength=ids.shape[0]))
-    blocks = Counts(*(np.concatenate([np.zeros(1), *each]) for each in (total, predicted)))
+        if language_model.kind == "causal":
+            longest = max(2, side.blocks.blocks.shape[1])
+            for ids, wanted in _windows(text, longest, roles.get("bos"), roles.get("eos"), batch_size):
+                every = causal_loss(language_model.model, ids, device, "none").cpu().numpy().reshape(wanted.shape)
+                total.append((every * wanted).sum(1))
+                predicted.append(wanted.sum(1))
+        else:
+            for number, ids in enumerate(_batches(side.blocks, batch_size)):
+                if side.special[ids].all():
+                    continue  # nothing a masked model is asked for
+                if method == "pll":
+                    losses, rows = _each_alone(side, ids, batch_size, device)
+                else:
+                    random = random_for(_MASK_SEED, number)
+                    changed, positions, labels = mask_tokens(
+                        ids, side.special, side.mask_id, side.n_tokens, mask_rate, random
+                    )
+                    losses = masked_loss(language_model.model, changed, positions, labels, device, "none").cpu().numpy()
+                    rows = positions // ids.shape[1]
+                total.append(np.bincount(rows, losses, ids.shape[0]))
+                predicted.append(np.bincount(rows, minlength=ids.shape[0]))
+    blocks = Counts(np.concatenate(total), np.concatenate(predicted))
     n_bytes = sum(len(line.encode()) for line in lines)
     n_tokens = int(np.asarray(text.lengths).sum())
     bits = n_tokens / max(1, n_bytes) / math.log(2)
-    interval = bootstrap_interval(blocks.hits, blocks.totals)
+    interval = bootstrap_interval(blocks.hits, blocks.totals) if blocks.totals.any() else (0.0, 0.0)
     return {
         "task": "lm",
         "loss": blocks.score,
         "bits_per_byte": bits * blocks.score,
         "intervals": {"loss": list(interval), "bits_per_byte": [bits * end for end in interval]},
         "n_tokens": n_tokens,
-        "unknown_share": float((text.ids == special_ids(language_model.tokenizer).get("unk", -1)).mean()),
+        "unknown_share": float((text.ids == roles.get("unk", -1)).mean()),
     }
 
 

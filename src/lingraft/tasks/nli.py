@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,7 +111,7 @@ class NliModel:
     def logits(self, pairs: EncodedPairs, rows: Array) -> Tensor:
         """Logits of some of the pairs, float (rows, 3), columns in the order of `LABELS`; with gradient."""
         device = next(self.model.parameters()).device
-        ids, mask = pad([pairs.ids[k] for k in rows], self.tokenizer.pad_token_id or 0)
+        ids, mask = pad([pairs.ids[k] for k in rows], self.model.config.pad_token_id or 0)
         inputs = {"input_ids": ids, "attention_mask": mask}
         if pairs.types[rows[0]].size:
             inputs["token_type_ids"] = pad([pairs.types[k] for k in rows], 0)[0]
@@ -134,9 +135,11 @@ class NliModel:
         return replace(self, model=model, tokenizer=tokenizer)
 
     def save(self, folder: Path) -> None:
-        """Writes a folder that ``AutoModelForSequenceClassification`` loads."""
+        """Writes a folder that ``AutoModelForSequenceClassification`` loads; the tokenizer's says what is too long."""
         self.model.save_pretrained(folder)
-        save_tokenizer(self.tokenizer, folder)
+        tokenizer = copy.deepcopy(self.tokenizer)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, self.max_length)
+        save_tokenizer(tokenizer, folder)
 
 
 def token_batches(lengths: Array, batch_tokens: int) -> Iterator[Array]:
@@ -166,16 +169,26 @@ def label_columns(names: Mapping[Any, str], what: str) -> tuple[int, ...]:
 def new_nli_model(language_model: LanguageModel, max_length: int = MAX_LENGTH, seed: int = 0) -> NliModel:
     """A fresh classifier on an encoder: a `LanguageModel`, a sentence encoder's included.
 
-    max_length: tokens a pair may have, special ones included, as far as the encoder can read as many. Raises
-    RecipeError when that is less than 8.
+    max_length: tokens a pair may have, special ones included, as far as the encoder can read as many. The classifier's
+    config names the tokenizer's padding token, by which decoders find the end of a pair. Raises RecipeError for a
+    max_length below 8, ModelError if there is no padding token and no end token to take for it.
     """
     if max_length < 8:
         raise RecipeError(f"max_length, the tokens of a pair, is at least 8; given: {max_length}.")
+    tokenizer = language_model.tokenizer
     model = with_task_head(
         language_model, AutoModelForSequenceClassification, seed=seed,
+        pad_token_id=_pad_id("The model", tokenizer.pad_token_id, language_model.model.config.pad_token_id, tokenizer),
         id2label=dict(enumerate(LABELS)), label2id={label: k for k, label in enumerate(LABELS)},
     )  # fmt: skip
-    return NliModel(model, language_model.tokenizer, (0, 1, 2), min(max_length, language_model.max_length))
+    return NliModel(model, tokenizer, (0, 1, 2), min(max_length, language_model.max_length))
+
+
+def _pad_id(what: str, first: int | None, second: int | None, tokenizer: PreTrainedTokenizerBase) -> int:
+    for found in (first, second, tokenizer.eos_token_id):
+        if found is not None and found >= 0:
+            return int(found)
+    raise ModelError(f"{what} has neither a padding token nor an end token, and one is needed to pad batches with.")
 
 
 class NliTask:
@@ -190,6 +203,8 @@ class NliTask:
         self._dev_labels = _labels(dev)
         self._dev_pairs = nli.encode(dev.premises, dev.hypotheses)
         self.lengths = self._pairs.lengths
+        #: of the training and the dev examples how many were shortened and how many rows were left out
+        self.left_out = {"train": _left_out(train, self._pairs), "dev": _left_out(dev, self._dev_pairs)}
 
     def loss(self, batch: Array) -> Tensor:
         """Cross-entropy in nats."""
@@ -208,15 +223,34 @@ def _labels(data: NliData) -> Array:
     return data.labels
 
 
+def _left_out(data: NliData, pairs: EncodedPairs) -> dict[str, int]:
+    """Pairs that were shortened, rows without label and rows in other languages, each where there are any."""
+    found = {
+        "shortened": pairs.shortened, "unlabelled": data.unlabelled, "other_languages": data.other_languages,
+    }  # fmt: skip
+    return {name: number for name, number in found.items() if number}
+
+
 def evaluate_nli(nli: NliModel, data: NliData) -> tuple[dict[str, Any], dict[str, Counts]]:
-    """Accuracy, and for every pair whether it was right."""
-    right = nli.predict(data.premises, data.hypotheses) == _labels(data)
+    """Accuracy, and for every pair whether it was right.
+
+    The result also says, where it is not 0, how many pairs were ``shortened`` and how many rows of the data were left
+    out (``unlabelled``, ``other_languages``).
+    """
+    pairs = nli.encode(data.premises, data.hypotheses)
+    right = nli.predict_encoded(pairs) == _labels(data)
     counts = Counts(right, np.ones(right.size, np.int64))
-    return {"task": "nli", "accuracy": counts.score, "n": int(right.size)}, {"accuracy": counts}
+    result = {"task": "nli", "accuracy": counts.score, "n": int(right.size), **_left_out(data, pairs)}
+    return result, {"accuracy": counts}
 
 
-def load_nli(name: str | Path, max_length: int = MAX_LENGTH) -> NliModel:
-    """Reads a sequence classifier; ModelError if it is none or its labels are not those of inference."""
+def load_nli(name: str | Path, max_length: int | None = None) -> NliModel:
+    """Reads a sequence classifier; ModelError if it is none or its labels are not those of inference.
+
+    max_length: takes fewer tokens than the model was saved with; it never takes more.
+    """
     model, tokenizer = load_task_model(name, AutoModelForSequenceClassification)
+    model.config.pad_token_id = _pad_id(f"'{name}'", model.config.pad_token_id, tokenizer.pad_token_id, tokenizer)
     columns = label_columns(model.config.id2label or {}, f"'{name}'")
-    return NliModel(model, tokenizer, columns, min(max_length, length_limit(model, tokenizer)))
+    longest = length_limit(model, tokenizer)
+    return NliModel(model, tokenizer, columns, longest if max_length is None else min(max_length, longest))

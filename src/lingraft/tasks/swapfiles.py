@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -75,7 +76,10 @@ def write_swapped(
         for name, config in (("config.json", "config"), ("generation_config.json", "generation_config")):
             if (inner / name).is_file():
                 _write_config(inner / name, getattr(before, config), getattr(after, config), place / name)
-        save_tokenizer(tokenizer, place)
+        kept = copy.deepcopy(tokenizer)
+        # the length that the task model was trained with is kept in its tokenizer
+        kept.model_max_length = min(tokenizer.model_max_length, load_tokenizer(folder).model_max_length)
+        save_tokenizer(kept, place)
         _check(aside, after)
 
 

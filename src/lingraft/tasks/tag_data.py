@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from ..corpus import read_lines
 from ..errors import CorpusError, RecipeError
+from .parsing.treebank import is_conllu, iter_conllu
 
 TagKind = Literal["pos", "ner"]
 
@@ -18,9 +20,6 @@ _ENTITY_TAG = re.compile(r"O|[BIESLUMW](-.*)?")
 
 #: the entity tags that begin an entity whatever stands before them, and those that end it
 _BEGINNING, _ENDING = frozenset("BSUW"), frozenset("ESLUW")
-
-_WORD_ID = re.compile(r"[1-9][0-9]*")
-_OTHER_ID = re.compile(r"[1-9][0-9]*-[1-9][0-9]*|[0-9]+\.[1-9][0-9]*")
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,16 @@ class TaggedSentences:
         return sum(map(len, self.words))
 
 
+def check_kind(known: TagKind, sentences: TaggedSentences) -> None:
+    """Raises CorpusError unless the sentences have the kind of tags that a model knows."""
+    if known != sentences.kind:
+        names = {"pos": "parts of speech", "ner": "named entities"}
+        raise CorpusError(
+            f"'{sentences.source}' has {names[sentences.kind]} and the model tags {names[known]}; "
+            "data of the model's own kind was expected."
+        )
+
+
 def read_tags(path: Path, kind: TagKind | Literal["auto"] = "auto") -> TaggedSentences:
     """Reads tagged sentences, plain or compressed.
 
@@ -52,47 +61,35 @@ def read_tags(path: Path, kind: TagKind | Literal["auto"] = "auto") -> TaggedSen
     id, and else for entities. Raises CorpusError with file and line.
     """
     if kind == "auto":
-        kind = "pos" if _is_conllu(path) else "ner"
+        kind = "pos" if is_conllu(path) else "ner"
     if kind not in ("pos", "ner"):
         raise RecipeError(f"There is no kind of tags '{kind}'; auto, pos or ner was expected.")
     return read_conllu_tags(path) if kind == "pos" else read_entity_tags(path)
 
 
-def _is_conllu(path: Path) -> bool:
-    for line in read_lines(path):
-        if line.strip() and not line.startswith("#"):
-            columns = line.split("\t")
-            return len(columns) == 10 and bool(_WORD_ID.fullmatch(columns[0]) or _OTHER_ID.fullmatch(columns[0]))
-    return False
-
-
 def read_conllu_tags(path: Path) -> TaggedSentences:
     """FORM and UPOS of the words of a CoNLL-U file, which are the lines with an integer as id.
 
-    Multiword tokens and empty nodes are passed over. Raises CorpusError for a line that has not ten columns or no
-    possible id, for a word without form or UPOS, and for a file without a word.
+    Multiword tokens and empty nodes are passed over. Raises CorpusError for whatever is no CoNLL-U
+    (`lingraft.tasks.parsing.read_conllu`, without trees), for a word without UPOS, and for a file without a word.
     """
+    behind = 0  # number of the line behind the sentence that was read last
+
+    def lines() -> Iterator[str]:
+        nonlocal behind
+        for behind, line in enumerate(chain(read_lines(path), [""]), 1):  # noqa: B007
+            yield line
+
     words: list[list[str]] = []
     tags: list[list[str]] = []
-    for block in _blocks(path):
-        rows = [(number, line.split("\t")) for number, line in block if not line.startswith("#")]
-        for number, columns in rows:
-            if len(columns) != 10:
-                raise CorpusError(
-                    f"'{path}': line {number} has {len(columns)} column{'s' if len(columns) > 1 else ''}; "
-                    "CoNLL-U has ten, separated by tabs."
-                )
-            if not (_WORD_ID.fullmatch(columns[0]) or _OTHER_ID.fullmatch(columns[0])):
-                raise CorpusError(f"'{path}': line {number} has the id '{columns[0]}'; 3, 3-4 or 3.1 was expected.")
-        rows = [(number, columns) for number, columns in rows if _WORD_ID.fullmatch(columns[0])]
-        for number, columns in rows:
-            for what, value in (("form", columns[1]), ("UPOS", columns[3])):
-                if not value.strip() or (what == "UPOS" and value == "_"):
-                    raise CorpusError(f"'{path}': line {number} has a word without {what}.")
-        if rows:
-            words.append([columns[1] for _, columns in rows])
-            tags.append([columns[3] for _, columns in rows])
-    return _checked(words, tags, "pos", path)
+    for sentence in iter_conllu(lines(), str(path), trees=False):
+        for row, tag in zip(sentence.rows, sentence.upos, strict=True):
+            if not tag.strip() or tag == "_":
+                number = behind - len(sentence.lines) + row
+                raise CorpusError(f"'{path}': line {number} has a word without UPOS.")
+        words.append(list(sentence.forms))
+        tags.append(list(sentence.upos))
+    return TaggedSentences(words, tags, "pos", str(path))
 
 
 def read_entity_tags(path: Path) -> TaggedSentences:
@@ -126,7 +123,9 @@ def read_entity_tags(path: Path) -> TaggedSentences:
         if sentence:
             words.append([word for word, _ in sentence])
             tags.append(as_iob2([tag for _, tag in sentence]))
-    return _checked(words, tags, "ner", path)
+    if not words:
+        raise CorpusError(f"'{path}' has no tagged word.")
+    return TaggedSentences(words, tags, "ner", str(path))
 
 
 def _blocks(path: Path) -> Iterator[list[tuple[int, str]]]:
@@ -140,12 +139,6 @@ def _blocks(path: Path) -> Iterator[list[tuple[int, str]]]:
             block = []
     if block:
         yield block
-
-
-def _checked(words: list[list[str]], tags: list[list[str]], kind: TagKind, path: Path) -> TaggedSentences:
-    if not words:
-        raise CorpusError(f"'{path}' has no tagged word.")
-    return TaggedSentences(words, tags, kind, str(path))
 
 
 def entities(tags: Sequence[str]) -> list[tuple[int, int, str]]:

@@ -21,7 +21,7 @@ from ..subwords import Array
 from .attachment import count_attachments
 from .parser import Parser
 from .text import read_text
-from .treebank import Sentence, iter_conllu, write_conllu
+from .treebank import Sentence, is_conllu, iter_conllu, write_conllu
 
 InputFormat = Literal["conllu", "tokenised", "raw"]
 
@@ -113,13 +113,15 @@ def parse_file(
 
     input_format: ``conllu``, of which everything but HEAD and DEPREL is kept and HEAD may be ``_``; ``tokenised``, a
     sentence a line and its words separated by white space; ``raw``, a sentence a line, words found by `split_words`. By
-    default files named ``.conllu`` or ``.conll`` (and compressed ones) are the first and all others the last.
+    default files that look like CoNLL-U (`is_conllu`) or are named ``.conllu`` or ``.conll`` (and compressed ones) are
+    the first and all others the last.
     on_progress: is told now and then how many sentences are done. The file is whole or not there. Raises CorpusError
     when the input is wrong, OutputError when the output cannot be written.
     """
     path, out = Path(path), Path(out)
     if input_format is None:
-        input_format = "conllu" if {".conllu", ".conll"} & set(path.suffixes[-2:]) else "raw"
+        named = {".conllu", ".conll"} & set(path.suffixes[-2:])
+        input_format = "conllu" if named or is_conllu(path) else "raw"
     if input_format == "conllu":
         sentences: Iterable[Sentence] = iter_conllu(read_lines(path), str(path), trees=False)
     elif input_format in ("tokenised", "raw"):

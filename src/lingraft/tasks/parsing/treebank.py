@@ -8,6 +8,7 @@ those two columns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, getpid
@@ -18,6 +19,9 @@ from ...errors import CorpusError, OutputError
 
 COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 _ID, _FORM, _UPOS, _HEAD, _DEPREL = (COLUMNS.index(name) for name in ("ID", "FORM", "UPOS", "HEAD", "DEPREL"))
+
+#: a word's, a multiword token's or an empty node's
+_ANY_ID = re.compile(r"[1-9][0-9]*(-[1-9][0-9]*)?|[0-9]+\.[1-9][0-9]*")
 
 #: the head of a word that has none yet, ``_`` in a file
 UNKNOWN = -1
@@ -95,6 +99,15 @@ def read_conllu(path: str | PathLike[str], trees: bool = True) -> list[Sentence]
     without any sentence.
     """
     return list(iter_conllu(read_lines(Path(path)), str(path), trees))
+
+
+def is_conllu(path: Path) -> bool:
+    """Whether the first line that is neither empty nor a comment has ten columns, of which the first is an ID."""
+    for line in read_lines(path):
+        if line.strip() and not line.startswith("#"):
+            columns = line.split("\t")
+            return len(columns) == len(COLUMNS) and bool(_ANY_ID.fullmatch(columns[0]))
+    return False
 
 
 def iter_conllu(lines: Iterable[str], name: str, trees: bool = True) -> Iterator[Sentence]:
