@@ -132,6 +132,20 @@ def test_budget_ends_in_time_and_is_planned_once(tmp_path: Path):
     assert report["history"][-1]["step"] == report["steps"]
 
 
+def test_a_run_cut_short_at_any_step_reports_its_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def cut(_trainer: Trainer, plan: Plan, step: int, *_: float) -> None:
+        if step >= 5:
+            plan.steps = step
+
+    monkeypatch.setattr(Trainer, "_shorten", cut)
+    source, target = models()
+    recipe = resolve_training(
+        TrainingRecipe(objective="mlm", steps=400, batch_size=2, sequence_length=16, checkpoint_seconds=0), "masked"
+    )
+    report = trainer_of(source, target, tiny.cipher_pairs(60), recipe, tmp_path).run()
+    assert (report["steps"], report["history"][-1]["step"]) == (5, 5)
+
+
 def test_timing_the_steps_moves_no_parameter(tmp_path: Path):
     source, target = models()
     recipe = resolve_training(TrainingRecipe(objective="mlm", budget="2s", batch_size=2, sequence_length=16), "masked")

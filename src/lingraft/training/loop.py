@@ -231,6 +231,9 @@ class Trainer:
             step += 1
             now = time.perf_counter()
             seconds = spent_before + now - began
+            due = now - saved >= max(self._schedule.checkpoint_seconds, writing)
+            if due:  # before the meter, which reads the last step whichever it is
+                self._shorten(plan, step, seconds, float(state["planning"]))
             if step % interval == 0 or step == plan.steps:
                 sums = {name: float(value) for name, value in losses.items()}
                 if not all(math.isfinite(value) for value in sums.values()):
@@ -241,8 +244,7 @@ class Trainer:
                 state["history"].append({"step": step, "stage": stage, "seconds": round(seconds, 3), **sums})
                 if on_step:
                     on_step(Progress(step, plan.steps, stage, sums, rate, seconds))
-            if now - saved >= max(self._schedule.checkpoint_seconds, writing) or step == plan.steps:
-                self._shorten(plan, step, seconds, float(state["planning"]))
+            if due or step == plan.steps:
                 self._save(step, plan, {**state, "step": step, "seconds": seconds})
                 saved = time.perf_counter()
                 if self._schedule.checkpoint_seconds:  # writing takes at most a twentieth of the time
