@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .errors import OutputError
+
 
 def digest(value: Any) -> str:
     """SHA-256 (64 hex digits) of a JSON-able value, independent of the order of keys."""
@@ -56,6 +58,12 @@ def _discard(path: Path) -> None:
     # what has an impossible name is not there
     with suppress(OSError):
         remove(path)
+
+
+def refuse_existing(path: Path, option: str = "--out") -> None:
+    """OutputError if the place of a result is taken."""
+    if path.exists():
+        raise OutputError(f"'{path}' is there already; give another {option} or remove it first.")
 
 
 def write_aside(path: Path, content: str) -> None:

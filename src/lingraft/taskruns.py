@@ -8,7 +8,6 @@ OUT/run.json        how it was trained, and every score that was taken of it
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .cache import file_digest, replacing
-from .errors import ModelError, OutputError, RecipeError
+from .cache import file_digest, refuse_existing, replacing
+from .errors import ModelError, RecipeError
 from .report import environment, peak_memory_mb, write_run
 from .surgery import LanguageModel, load_model
 from .tasks.intervals import Counts, bootstrap_interval
@@ -26,8 +25,6 @@ from .tasks.loop import FinetuneProgress, train_task
 from .tasks.settings import FinetuneSettings
 from .tasks.swap import swap
 from .training.precision import default_device
-
-_log = logging.getLogger(__name__)
 
 OnProgress = Callable[[str, float, str], None]
 
@@ -94,8 +91,7 @@ def finetune(
     """
     kind = task_kind(task)
     final = Path(out)
-    if final.exists():
-        raise OutputError(f"'{final}' is there already; give another --out or remove it first.")
+    refuse_existing(final)
     if seeds < 1:
         raise RecipeError(f"--seeds is at least 1; given: {seeds}.")
     if (oracle is None) != (oracle_dev is None):
@@ -204,8 +200,7 @@ def combine(evaluated: Sequence[tuple[dict[str, Any], dict[str, Counts]]]) -> di
 def swap_folder(task_model: str | Path, target: str | Path, out: str | Path, **options: Any) -> dict[str, Any]:
     """Swaps every seed's model of a task folder; see `lingraft.swap`. Returns the content of ``out/run.json``."""
     final = Path(out)
-    if final.exists():
-        raise OutputError(f"'{final}' is there already; give another --out or remove it first.")
+    refuse_existing(final)
     names = seed_folders(task_model)
     run: dict[str, Any] = {**environment(), "task_model": str(task_model), "target": str(target), "swaps": []}
     with replacing(final) as aside:

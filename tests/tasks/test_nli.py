@@ -27,10 +27,10 @@ from lingraft.tasks.nli import (
     label_columns,
     load_nli,
     new_nli_model,
-    token_batches,
 )
 from lingraft.tasks.nli_data import LABELS, NliData
 from lingraft.tasks.settings import FinetuneSettings
+from lingraft.training.data import token_batches
 
 
 def pairs(n: int = 48, seed: int = 0) -> NliData:

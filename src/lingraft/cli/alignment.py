@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .common import Display, Json, NoSeed, Out, Quiet, done, refuse_existing, show_score
+from ..cache import refuse_existing
+from .common import Display, Json, NoSeed, Out, Quiet, done, show_score
 
 TokenisedBitext = Annotated[str, typer.Argument(help="Tokenised: a two-column TSV, English first, or EN_FILE,XX_FILE.")]
 Threads = Annotated[

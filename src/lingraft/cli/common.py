@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..errors import CorpusError, OutputError
+from ..errors import CorpusError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
@@ -88,25 +88,23 @@ def print_table(title: str, rows: list[tuple[str, str]]) -> None:
     Console(highlight=False).print(table)
 
 
+def print_scores(title: str, scores: Mapping[str, Any]) -> None:
+    """A table of scores on standard output."""
+    print_table(title, [(name, f"{v:.4f}" if isinstance(v, float) else str(v)) for name, v in scores.items()])
+
+
 def show_score(result: dict[str, Any], as_json: bool) -> None:
     """The result of an evaluation."""
     if as_json:
         print_json(result)
     else:
-        shown = [(name, f"{value:.4f}" if isinstance(value, float) else str(value)) for name, value in result.items()]
-        print_table("score", shown)
+        print_scores("score", result)
 
 
 def refuse_nothing(read: Sequence[Any], what: str, names: object) -> None:
     """CorpusError if nothing was read."""
     if not read:
         raise CorpusError(f"No {what} is left of '{names}': all are empty or too long.")
-
-
-def refuse_existing(out: Path, option: str = "--out") -> None:
-    """OutputError if the result's place is taken."""
-    if out.exists():
-        raise OutputError(f"'{out}' is there already; give another {option} or remove it first.")
 
 
 def done(as_json: bool, quiet: bool, result: dict[str, Any], out: Path) -> None:

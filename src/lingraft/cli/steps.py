@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..cache import refuse_existing, replacing
 from ..errors import RecipeError
 from .common import (
     BitextOption,
@@ -20,7 +21,6 @@ from .common import (
     TextOption,
     Tokenizer,
     done,
-    refuse_existing,
     refuse_nothing,
 )
 
@@ -93,7 +93,6 @@ def init(
     quiet: Quiet = False,
 ) -> None:
     """Write the model under the new vocabulary, without any training."""
-    from ..cache import replacing
     from ..evidence import TranslationTable
     from ..surgery import METHODS, graft, load_model, load_tokenizer, save_model, self_check
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from ..cache import refuse_existing
 from ..errors import RecipeError
 from .common import (
     ERR,
@@ -19,8 +20,7 @@ from .common import (
     Seed,
     done,
     print_json,
-    print_table,
-    refuse_existing,
+    print_scores,
     refuse_nothing,
     show_score,
 )
@@ -132,8 +132,7 @@ def finetune(
         return
     for number, report in enumerate(run["runs"], seed):
         scores = report["dev"] | {f"oracle {name}": value for name, value in report.get("oracle", {}).items()}
-        shown = [(name, f"{value:.4f}" if isinstance(value, float) else str(value)) for name, value in scores.items()]
-        print_table(f"seed {number}, on dev", shown)
+        print_scores(f"seed {number}, on dev", scores)
     done(as_json, quiet, {}, out)
 
 

@@ -6,9 +6,11 @@ The kind is read from the checkpoint: a ``modules.json`` makes a sentence encode
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -122,15 +124,31 @@ def _check_folder(folder: Path) -> None:
         )
 
 
+@contextmanager
+def readable(name: str | Path) -> Iterator[None]:
+    """Whatever goes wrong inside, while a model is read, is a ModelError that says so in one line."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        raise ModelError(f"'{name}' could not be loaded as a model ({type(error).__name__}: {reason}).") from None
+
+
+def refuse_missing(folder: Path, names: Iterable[str]) -> None:
+    """ModelError if there are names of weights that were not in a folder's files."""
+    if lost := sorted(names):
+        raise ModelError(f"'{folder}' lacks {len(lost)} of the weights of its model, '{lost[0]}' for one.")
+
+
 def check_complete(model: PreTrainedModel, folder: Path, missing: Iterable[str]) -> None:
     """ModelError if weights were not in the file, which transformers fills up with random ones.
 
     A pooler is of no use to any objective and often left out; where it was, the model is to have none.
     """
     missing = list(missing)
-    lost = sorted(name for name in missing if "pooler" not in name)
-    if lost:
-        raise ModelError(f"'{folder}' lacks {len(lost)} of the weights of its model, '{lost[0]}' for one.")
+    refuse_missing(folder, (name for name in missing if "pooler" not in name))
     if missing:
         setattr(model.base_model, "pooler", None)  # noqa: B010 (torch types a submodule as never None)
 
@@ -217,7 +235,7 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
     """
     folder = resolve_model(str(name))
     inner = transformer_folder(folder)
-    try:
+    with readable(name):
         config = AutoConfig.from_pretrained(inner, local_files_only=True, trust_remote_code=False)
         architectures = list(config.architectures or [])
         kind = _kind(folder, architectures)
@@ -238,11 +256,6 @@ def load_model(name: str | Path, *, head: bool = False) -> LanguageModel:
             inner, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
         check_complete(model, folder, found["missing_keys"])
-    except ModelError:
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
-        raise ModelError(f"'{name}' could not be loaded as a model ({type(error).__name__}: {reason}).") from None
     return replace(_wrap(model, load_tokenizer(folder), kind), folder=folder)
 
 
@@ -303,8 +316,14 @@ def copy_pipeline(source: Path, folder: Path) -> None:
             shutil.copytree(source / relative, folder / relative, dirs_exist_ok=True)
 
 
-def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes the tokenizer under the class name that every release of transformers knows."""
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, max_length: int | None = None) -> None:
+    """Writes the tokenizer under the class name that every release of transformers knows.
+
+    max_length: what is written says that a text may have no more tokens than this.
+    """
+    if max_length is not None:
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, max_length)
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError
-from ..surgery import LanguageModel, load_tokenizer, resolve_model
+from ..surgery import LanguageModel, load_tokenizer, readable, refuse_missing, resolve_model
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def load_task_model(name: str | Path, auto_class: Any) -> tuple[PreTrainedModel,
     """
     suffix = auto_class.__name__.removeprefix("AutoModel")
     folder = resolve_model(str(name))
-    try:
+    with readable(name):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         architecture = (config.architectures or ["model of unnamed architecture"])[0]
         if not architecture.endswith(suffix):
@@ -84,12 +84,5 @@ def load_task_model(name: str | Path, auto_class: Any) -> tuple[PreTrainedModel,
         model, found = auto_class.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
-    except ModelError:
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
-        raise ModelError(f"'{name}' could not be loaded as a model ({type(error).__name__}: {reason}).") from None
-    lost = sorted(found["missing_keys"])
-    if lost:
-        raise ModelError(f"'{folder}' lacks {len(lost)} of the weights of its model, '{lost[0]}' for one.")
+    refuse_missing(folder, found["missing_keys"])
     return model.eval(), load_tokenizer(folder)

@@ -16,8 +16,8 @@ from .nli_data import read_nli
 from .parsing import Parser, ParserSettings, ParsingTask, Sentence, build_parser, evaluate_parse, load_parser
 from .parsing import read_conllu as read_treebank
 from .settings import FinetuneSettings
-from .tag_data import TaggedSentences, check_kind, read_tags
-from .tagging import TaggingModel, TaggingTask, load_tagger, new_tagger, tagging_counts
+from .tag_data import TaggedSentences, read_tags
+from .tagging import TaggingModel, TaggingTask, evaluate_tagging, load_tagger, new_tagger
 
 Evaluated = tuple[dict[str, Any], dict[str, Counts]]
 
@@ -55,14 +55,6 @@ def _new_tagger(
     return new_tagger(encoder, examples, settings.seed)
 
 
-def _evaluate_tagging(tagger: TaggingModel, examples: TaggedSentences) -> Evaluated:
-    check_kind(tagger.kind, examples)
-    right, predicted, true = tagging_counts(tagger.predict(examples.words), examples).T
-    counts = Counts(2 * right, predicted + true)
-    name = "accuracy" if examples.kind == "pos" else "f1"
-    return {"task": "tag", name: counts.score, "n": examples.n_words}, {name: counts}
-
-
 def _new_parser(
     encoder: LanguageModel, examples: Sequence[Sentence], settings: FinetuneSettings, options: Mapping[str, Any]
 ) -> Parser:
@@ -77,7 +69,7 @@ KINDS: dict[str, TaskKind] = {
         asdict(ParserSettings()),
     ),
     "tag": TaskKind(
-        lambda name: read_tags(Path(name)), _new_tagger, TaggingTask, load_tagger, _evaluate_tagging,
+        lambda name: read_tags(Path(name)), _new_tagger, TaggingTask, load_tagger, evaluate_tagging,
         {"epochs": 3.0}, {},
     ),
 }  # fmt: skip

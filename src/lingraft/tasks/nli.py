@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from ..errors import CorpusError, ModelError, RecipeError
 from ..surgery import LanguageModel, length_limit, save_tokenizer
-from ..training.data import pad
+from ..training.data import pad, token_batches
 from .heads import load_task_model, with_task_head
 from .intervals import Counts
 from .nli_data import LABELS, NliData
@@ -137,22 +136,7 @@ class NliModel:
     def save(self, folder: Path) -> None:
         """Writes a folder that ``AutoModelForSequenceClassification`` loads; the tokenizer's says what is too long."""
         self.model.save_pretrained(folder)
-        tokenizer = copy.deepcopy(self.tokenizer)
-        tokenizer.model_max_length = min(tokenizer.model_max_length, self.max_length)
-        save_tokenizer(tokenizer, folder)
-
-
-def token_batches(lengths: Array, batch_tokens: int) -> Iterator[Array]:
-    """Numbers of examples, int64, the longest first, in batches of at most so many tokens with their padding.
-
-    A single example may be longer than that.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < order.size:
-        stop = start + max(1, batch_tokens // max(1, int(lengths[order[start]])))
-        yield order[start:stop]
-        start = stop
+        save_tokenizer(self.tokenizer, folder, self.max_length)
 
 
 def label_columns(names: Mapping[Any, str], what: str) -> tuple[int, ...]:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..cache import replacing
-from ..errors import ModelError, OutputError, SelfCheckError
+from ..cache import refuse_existing, replacing
+from ..errors import ModelError, SelfCheckError
 from ..evidence import TranslationTable
 from ..surgery import (
     LanguageModel,
@@ -63,16 +63,16 @@ def swap(
     task_model: a folder, or an object with a transformers ``model`` (or ``encoder``), a ``tokenizer`` and a method
     ``with_model``: `NliModel`, `TaggingModel`, `Parser`, `LanguageModel`. target: the new language's model, a folder
     ``OUT/target`` or loaded. out: where the result is written; a task model given as a folder keeps all its other files
-    and tensors byte for byte. source: the English model that both
-    come from, and table: the translation table; beside a folder ``OUT/target`` both are found by themselves.
+    and tensors byte for byte. source: the English model that both come from, and table: the translation table; beside a
+    folder ``OUT/target`` both are found by themselves.
     carry_drift: where fine-tuning moved the English embeddings, each new row moves along with the English rows it
     corresponds to, E' = E_target + A (E_task - E_source).
 
     Raises ModelError when the two do not fit: other vocabulary, width, family, or unrelated embeddings, and for
     carry_drift without a source or a table; TableError for a table of other tokenizers; OutputError if out is there.
     """
-    if out is not None and Path(out).exists():
-        raise OutputError(f"'{out}' is there already; give another place or remove it first.")
+    if out is not None:
+        refuse_existing(Path(out), "place")
     folder = resolve_model(str(task_model)) if isinstance(task_model, str | Path) else None
     if isinstance(target, str | Path):
         beside = Path(target).parent

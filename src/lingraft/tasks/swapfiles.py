@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from pathlib import Path
@@ -17,7 +16,14 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..cache import replacing
 from ..errors import ModelError, SelfCheckError
-from ..surgery import check_complete, load_tokenizer, save_tokenizer, transformer_folder, vocabulary_parameters
+from ..surgery import (
+    check_complete,
+    load_tokenizer,
+    readable,
+    save_tokenizer,
+    transformer_folder,
+    vocabulary_parameters,
+)
 from ..vocabulary import ROLES
 
 #: what is written anew, belongs to the old vocabulary, or holds the English weights in another form
@@ -34,7 +40,7 @@ def load_any(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     Raises ModelError where it cannot be read or weights are missing. No code of the folder's is run.
     """
     inner = transformer_folder(folder)
-    try:
+    with readable(folder):
         config = AutoConfig.from_pretrained(inner, local_files_only=True, trust_remote_code=False)
         name = (config.architectures or ["none"])[0]
         found_class = getattr(transformers, name, None)
@@ -44,11 +50,6 @@ def load_any(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         model, found = model_class.from_pretrained(
             inner, local_files_only=True, use_safetensors=True, dtype="auto", output_loading_info=True
         )
-    except ModelError:
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
-        raise ModelError(f"'{folder}' could not be loaded as a model ({type(error).__name__}: {reason}).") from None
     check_complete(model, folder, found["missing_keys"])
     return model.eval(), load_tokenizer(folder)
 
@@ -76,10 +77,8 @@ def write_swapped(
         for name, config in (("config.json", "config"), ("generation_config.json", "generation_config")):
             if (inner / name).is_file():
                 _write_config(inner / name, getattr(before, config), getattr(after, config), place / name)
-        kept = copy.deepcopy(tokenizer)
         # the length that the task model was trained with is kept in its tokenizer
-        kept.model_max_length = min(tokenizer.model_max_length, load_tokenizer(folder).model_max_length)
-        save_tokenizer(kept, place)
+        save_tokenizer(tokenizer, place, load_tokenizer(folder).model_max_length)
         _check(aside, after)
 
 

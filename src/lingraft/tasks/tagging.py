@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +17,9 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 from ..errors import CorpusError
 from ..surgery import LanguageModel, length_limit, save_tokenizer
 from .heads import load_task_model, with_task_head
+from .intervals import Counts
 from .subwords import SubwordEncoder, Subwords
-from .tag_data import TaggedSentences, TagKind, entities
+from .tag_data import TaggedSentences, TagKind, check_kind, entities
 
 Array = np.ndarray[Any, Any]
 
@@ -89,9 +89,7 @@ class TaggingModel:
         """Writes a folder that `load_tagger` and plain transformers load."""
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)
-        tokenizer = copy.deepcopy(self.tokenizer)
-        tokenizer.model_max_length = min(tokenizer.model_max_length, self.max_length)
-        save_tokenizer(tokenizer, folder)
+        save_tokenizer(self.tokenizer, folder, self.max_length)
 
 
 def new_tagger(language_model: LanguageModel, sentences: TaggedSentences, seed: int = 0) -> TaggingModel:
@@ -130,7 +128,7 @@ class TaggingTask:
         self.encoder = cast(PreTrainedModel, tagger.model.base_model)
         self._tagger = tagger
         self._dev = dev
-        _check_kind(tagger, dev)
+        check_kind(tagger.kind, dev)
         number = {label: k for k, label in enumerate(tagger.labels)}
         unknown = {tag for tags in train.tags for tag in tags} - number.keys()
         if unknown:
@@ -148,27 +146,27 @@ class TaggingTask:
 
     def score(self) -> dict[str, float]:
         """Accuracy or F1 on the sentences to choose by."""
-        scores = evaluate_tagging(self._tagger, self._dev)
-        return {name: float(value) for name, value in scores.items() if name in ("accuracy", "f1")}
+        _, counts = evaluate_tagging(self._tagger, self._dev)
+        return {name: each.score for name, each in counts.items()}
 
 
-def evaluate_tagging(tagger: TaggingModel, sentences: TaggedSentences) -> dict[str, float | int | str]:
+def evaluate_tagging(tagger: TaggingModel, sentences: TaggedSentences) -> tuple[dict[str, Any], dict[str, Counts]]:
     """How well a tagger does: accuracy over words for parts of speech, F1 over entities for entities.
 
     An entity is found if its first word, its last word and its type are right (Tjong Kim Sang & De Meulder 2003). n:
-    words. Raises CorpusError where model and sentences are not of one kind.
+    words. Also the counts for each sentence that the score is a ratio of. Raises CorpusError where model and sentences
+    are not of one kind.
     """
-    _check_kind(tagger, sentences)
-    counts = tagging_counts(tagger.predict(sentences.words), sentences)
+    check_kind(tagger.kind, sentences)
+    counts = tagging_ratio(tagging_counts(tagger.predict(sentences.words), sentences))
     name = "accuracy" if sentences.kind == "pos" else "f1"
-    return {"task": "tag", name: tagging_score(counts), "n": sentences.n_words}
+    return {"task": "tag", name: counts.score, "n": sentences.n_words}, {name: counts}
 
 
 def tagging_counts(predicted: Sequence[Sequence[str]], sentences: TaggedSentences) -> Array:
     """For every sentence how many are right, predicted and true, int64 (sentences, 3): words, or entities for ``ner``.
 
-    `tagging_score` of the sum of any of its rows is the score of those sentences, which is what a bootstrap over
-    sentences needs.
+    `tagging_ratio` of any of its rows has the score of those sentences, which is what a bootstrap over sentences needs.
     """
     counts = np.zeros((len(sentences), 3), np.int64)
     for row, (found, gold) in enumerate(zip(predicted, sentences.tags, strict=True)):
@@ -180,19 +178,10 @@ def tagging_counts(predicted: Sequence[Sequence[str]], sentences: TaggedSentence
     return counts
 
 
-def tagging_score(counts: Array) -> float:
+def tagging_ratio(counts: Array) -> Counts:
     """F1 out of rows of (right, predicted, true), 2 right / (predicted + true); accuracy where each word is one.
 
-    0 where nothing is true and nothing predicted.
+    Its score is 0 where nothing is true and nothing predicted.
     """
-    right, predicted, true = counts.reshape(-1, 3).sum(0).tolist()
-    return float(2 * right / max(1, predicted + true))
-
-
-def _check_kind(tagger: TaggingModel, sentences: TaggedSentences) -> None:
-    if tagger.kind != sentences.kind:
-        names = {"pos": "parts of speech", "ner": "named entities"}
-        raise CorpusError(
-            f"'{sentences.source}' has {names[sentences.kind]} and the model tags {names[tagger.kind]}; "
-            "data of the model's own kind was expected."
-        )
+    right, predicted, true = counts.reshape(-1, 3).T
+    return Counts(2 * right, predicted + true)

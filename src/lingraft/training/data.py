@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,19 @@ class LengthBatches:
             pool = pool[np.argsort(self._lengths[pool], kind="stable")]
             batches += [pool[k : k + self._batch_size] for k in range(0, pool.size, self._batch_size)]
         return [batches[k] for k in random.permutation(len(batches))]
+
+
+def token_batches(lengths: Array, batch_tokens: int) -> Iterator[Array]:
+    """Numbers of examples, int64, the longest first, in batches of at most so many tokens with their padding.
+
+    A single example may be longer than that.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < order.size:
+        stop = start + max(1, batch_tokens // max(1, int(lengths[order[start]])))
+        yield order[start:stop]
+        start = stop
 
 
 class PackedBlocks:

@@ -24,8 +24,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ...errors import CorpusError, ModelError, RecipeError
 from ...surgery import LanguageModel, load_model, resolve_model, save_tokenizer
 from ...training import autocast, resolve_precision
+from ...training.data import token_batches
 from ...vocabulary import frame
-from ..subwords import Array, SubwordEncoder, Subwords, WordBatch
+from ..subwords import SubwordEncoder, Subwords, WordBatch
 from .attachment import Parse
 from .biaffine import BiaffineHead, ParserSettings, WordStates
 from .mst import decode_trees
@@ -135,7 +136,7 @@ class Parser(nn.Module):
         self.eval()
         try:
             with torch.inference_mode(), arithmetic:
-                for chosen in _batches(np.asarray([sentence.ids.size for sentence in sentences]), batch_tokens):
+                for chosen in token_batches(np.asarray([sentence.ids.size for sentence in sentences]), batch_tokens):
                     for k, parse in zip(chosen, self._parse_batch([sentences[k] for k in chosen]), strict=True):
                         parses[k] = parse
         finally:
@@ -278,17 +279,3 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"'{path}' is damaged: relations and settings of a parser were expected. Save the parser again."
         )
     return dict(config)
-
-
-def _batches(tokens: Array, batch_tokens: int) -> list[Array]:
-    """Numbers of sentences of like length, so many together that they have at most that many tokens with padding."""
-    order = np.argsort(tokens, kind="stable")
-    batches: list[Array] = []
-    start = 0
-    for k, sentence in enumerate(order):
-        if k > start and (k - start + 1) * tokens[sentence] > batch_tokens:
-            batches.append(order[start:k])
-            start = k
-    if start < order.size:
-        batches.append(order[start:])
-    return batches

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike, getpid
+from os import PathLike
 from pathlib import Path
 
+from ...cache import replacing
 from ...corpus import read_lines
 from ...errors import CorpusError, OutputError
 
@@ -141,20 +142,16 @@ def write_conllu(sentences: Iterable[Sentence], path: str | PathLike[str]) -> in
     path = Path(path)
     if path.suffix in _COMPRESSED:
         raise OutputError(f"'{path}' is named like a compressed file, but CoNLL-U is written plain: use '{path.stem}'.")
-    aside = path.with_name(f".aside-{getpid()}-{path.name}")
     written = 0
-    try:
-        stream = aside.open("w", encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written: {error.strerror}.") from None
-    try:
+    with replacing(path) as aside:
+        try:
+            stream = aside.open("w", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise OutputError(f"'{path}' cannot be written: {error.strerror}.") from None
         with stream:
             for sentence in sentences:
                 stream.write("\n".join(sentence.lines) + "\n\n")
                 written += 1
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
     return written
 
 
