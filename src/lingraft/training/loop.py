@@ -144,7 +144,8 @@ class Trainer:
     def _step(self, step: int, stage: Stage) -> dict[str, Tensor]:
         self._optimizer.zero_grad(set_to_none=True)
         with autocast(self._precision, self._device):
-            losses = self._objective.backward(step, both=stage != "embeddings")
+            loss, losses = self._objective.loss(step, both=stage != "embeddings")
+        loss.backward()
         torch.nn.utils.clip_grad_norm_([p for p in self._groups.of(stage).values() if p.grad is not None], 1.0)
         self._optimizer.step()
         return losses

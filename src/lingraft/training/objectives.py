@@ -1,8 +1,7 @@
 """What is learned: one class an objective, each turning (seed, step) into a loss with its gradient.
 
 An objective owns the data of both languages and the two models, whose bodies are one and the same set of parameters
-(`lingraft.surgery.share_body`). ``backward`` runs the languages one after the other, so that only one of the two
-graphs is in memory.
+(`lingraft.surgery.share_body`).
 """
 
 from __future__ import annotations
@@ -30,10 +29,16 @@ Array = np.ndarray[Any, Any]
 class Objective(Protocol):
     """What the training loop needs of an objective."""
 
-    def backward(self, step: int, both: bool) -> dict[str, Tensor]:
-        """Adds the gradient of one step; returns losses as detached scalars.
+    @property
+    def module(self) -> nn.Module:
+        """Holds the source and the target model; every parameter that trains is inside."""
+        ...
 
-        both: the English side takes part too. Without it only the new language's vocabulary is being trained.
+    def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
+        """The share of a step's loss that one of ``parts`` micro-batches contributes, and detached losses by name.
+
+        Both are scaled so that their sum over the parts is the mean over the step's whole batch, however many parts
+        there are. both: the English side takes part too; without it only the new vocabulary is being trained.
         """
         ...
 
@@ -107,30 +112,36 @@ class LanguageModelling:
         device: torch.device,
     ) -> None:  # fmt: skip
         self._sides = {"xx": foreign, "en": english}
+        self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
         self._masked = masked
         self._batch_size = batch_size
         self._mask_rate = mask_rate
         self._seed = seed
         self._device = device
 
-    def backward(self, step: int, both: bool) -> dict[str, Tensor]:
+    def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`."""
         losses = {}
+        total = torch.zeros((), device=self._device)
         for number, (language, side) in enumerate(self._sides.items()):
             if language == "en" and not both:
                 continue
             ids = side.blocks.batch(step, self._batch_size, self._seed + number)
+            rows = np.array_split(ids, parts)[part]
+            if not rows.size:
+                continue
             if self._masked:
-                random = random_for(self._seed, step, number)
+                random = random_for(self._seed, step, number, part)
                 changed, positions, labels = mask_tokens(
-                    ids, side.special, side.mask_id, side.n_tokens, self._mask_rate, random
+                    rows, side.special, side.mask_id, side.n_tokens, self._mask_rate, random
                 )
                 loss = masked_loss(side.model, changed, positions, labels, self._device)
             else:
-                loss = causal_loss(side.model, ids, self._device)
-            loss.backward()
+                loss = causal_loss(side.model, rows, self._device)
+            loss = loss * (len(rows) / len(ids))
+            total = total + loss
             losses[f"loss_{language}"] = loss.detach()
-        return losses
+        return total, losses
 
     def tokens(self, step: int, both: bool) -> int:  # noqa: ARG002
         """See `Objective`."""
@@ -152,6 +163,7 @@ class Distillation:
         device: torch.device,
     ) -> None:  # fmt: skip
         self._english, self._foreign = english, foreign
+        self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
         self._texts = {"en": english_text, "xx": foreign_text}
         self._teacher = english.with_model(copy.deepcopy(english.model).requires_grad_(False))
         lengths = np.maximum(english_text.lengths, foreign_text.lengths)
@@ -166,25 +178,29 @@ class Distillation:
         embedded = model.embed(torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device))
         return F.normalize(embedded.float(), dim=-1)
 
-    def backward(self, step: int, both: bool) -> dict[str, Tensor]:
-        """See `Objective`."""
+    def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Objective`. The sentences to tell apart are those of the whole step, whatever the parts."""
         lines = self._batches[step]
+        mine = np.array_split(np.arange(lines.size), parts)[part]
+        share = mine.size / lines.size
+        if not mine.size:
+            return torch.zeros((), device=self._device), {}
         with torch.no_grad():
-            teacher = self._embed(self._teacher, "en", lines)
-        student = self._embed(self._foreign, "xx", lines)
+            everyone = self._embed(self._teacher, "en", lines)
+        teacher = everyone[torch.from_numpy(mine).to(self._device)]
+        student = self._embed(self._foreign, "xx", lines[mine])
         cosine = (student * teacher).sum(-1)
         loss = 2 * (1 - cosine.mean())
         if self._contrast and lines.size > 1:
-            same = torch.arange(lines.size, device=self._device)
-            loss = loss + self._contrast * F.cross_entropy(student @ teacher.T / self._temperature, same)
-        loss.backward()
-        losses = {"loss_xx": loss.detach(), "cosine_xx": cosine.detach().mean()}
+            same = torch.from_numpy(mine).to(self._device)
+            loss = loss + self._contrast * F.cross_entropy(student @ everyone.T / self._temperature, same)
+        losses = {"loss_xx": share * loss.detach(), "cosine_xx": share * cosine.detach().mean()}
         if both:
-            held = self._embed(self._english, "en", lines)
+            held = self._embed(self._english, "en", lines[mine])
             anchor = 2 * (1 - (held * teacher).sum(-1).mean())
-            anchor.backward()
-            losses["loss_en"] = anchor.detach()
-        return losses
+            losses["loss_en"] = share * anchor.detach()
+            loss = loss + anchor
+        return share * loss, losses
 
     def tokens(self, step: int, both: bool) -> int:
         """See `Objective`."""
