@@ -100,9 +100,12 @@ class TrainingRecipe(_Section):
     learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share:
     share of the steps with a rising rate. weight_decay: on the encoder's matrices. mask_rate: share of masked tokens
     (mlm). contrast, temperature: weight and temperature of telling the right English sentence from the others of the
-    batch (distill). head_steps: steps that warm up a fresh head (mlm) before anything else. precision: bf16 means
-    autocast; auto takes it where the processor has it.
-    checkpoint_seconds: at least this time between two checkpoints.
+    batch (distill). head_steps: steps that warm up a fresh head (mlm) before anything else. precision: bf16 and fp16
+    mean autocast; auto takes bf16 where the processor has it and fp16 on a CUDA card that has no bf16.
+    micro_batch: of a batch, so many sentences or sequences are run at a time; without it all. checkpoint_activations:
+    less memory for more time. checkpoint_seconds: at least this time between two checkpoints. checkpoints_kept: the
+    newest so many stay. max_rollbacks: how often a run goes back behind a loss that explodes or is no number before it
+    gives up. track: where the meter's lines go besides the screen.
     """
 
     objective: Objective = "auto"
@@ -120,8 +123,13 @@ class TrainingRecipe(_Section):
     contrast: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0)] = 0.05
     head_steps: Annotated[int, Field(ge=0)] = 200
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    checkpoint_activations: bool = False
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    checkpoints_kept: Annotated[int, Field(ge=1)] = 2
+    max_rollbacks: Annotated[int, Field(ge=0)] = 3
+    track: tuple[Literal["jsonl", "tensorboard", "wandb"], ...] = ()
 
     @field_validator("budget")
     @classmethod
