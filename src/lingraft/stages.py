@@ -32,7 +32,7 @@ from .surgery import (
     with_masked_lm_head,
 )
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
-from .training import Progress, distillation_trainer, hold_out, language_model_trainer
+from .training import Progress, Tracking, distillation_trainer, hold_out, language_model_trainer
 from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
 
 Update = Callable[[float, str], None]
@@ -289,15 +289,17 @@ def _language_models(inputs: Inputs, grafted: Models, objective: str) -> tuple[L
 
 
 def make_training(
-    cache: StageCache, inputs: Inputs, training: TrainingRecipe, grafted: Models, corpus: Corpus, update: Update
-) -> Models:
-    """Trains from the graft; interrupted, it goes on from its newest checkpoint."""
+    cache: StageCache, inputs: Inputs, training: TrainingRecipe, grafted: Models, corpus: Corpus, update: Update,
+    tracks: Path,
+) -> Models:  # fmt: skip
+    """Trains from the graft; interrupted, it goes on from its newest checkpoint. tracks: the trackers' folder."""
     objective, seed = training.objective, inputs.recipe.seed
     key = [grafted.key, training.model_dump(exclude=_WITHOUT_EFFECT)]
     checkpoints = cache.path("checkpoints", key)
 
     def on_step(progress: Progress) -> None:
         update(progress.step / progress.steps, str(progress))
+        tracking.log(progress)
 
     def make(folder: Path) -> None:
         source, target, fresh = _language_models(inputs, grafted, objective)
@@ -337,7 +339,8 @@ def make_training(
             report["self_check"]["source"] = self_check(source, folder / "source", texts)
         (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
-    folder = cache.stage("trained", key, make)
+    with Tracking(training.track, tracks, training.model_dump(mode="json")) as tracking:
+        folder = cache.stage("trained", key, make)
     shutil.rmtree(checkpoints, ignore_errors=True)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     source = inputs.source_folder if _english_unchanged(training) else folder / "source"
