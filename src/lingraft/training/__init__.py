@@ -1,5 +1,6 @@
 """Training both languages through one body: objectives, the loop, and its checkpoints."""
 
+from .activations import check_activations
 from .build import DEFAULTS, check_objective, distillation_trainer, language_model_trainer, resolve_training
 from .data import hold_out
 from .loop import Trainer
@@ -15,6 +16,7 @@ __all__ = [
     "Trainer",
     "autocast",
     "causal_loss",
+    "check_activations",
     "check_objective",
     "check_trackers",
     "default_device",
