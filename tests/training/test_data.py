@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from lingraft.corpus import TokenSequences
 from lingraft.training.data import LengthBatches, PackedBlocks, hold_out, pad
-from lingraft.training.masking import mask_tokens, random_for
 
 LINES = st.lists(st.lists(st.integers(10, 99), max_size=9), min_size=1, max_size=30)
 
@@ -72,26 +71,6 @@ def test_hold_out_is_bounded_in_lines_and_bytes():
     assert len(hold_out(lines, share=0.5, at_most=70)[1]) == 70
     assert sum(map(len, hold_out(lines, share=0.5, at_most_bytes=2000)[1])) <= 2000
     assert len(hold_out(["a" * 500_000, "b" * 500_000])[1]) == 1
-
-
-def test_masking():
-    ids = np.random.default_rng(0).integers(0, 50, (40, 64))
-    special = np.zeros(50, bool)
-    special[:5] = True
-    changed, positions, labels = mask_tokens(ids, special, 3, 50, 0.15, random_for(1, 2))
-    flat = ids.reshape(-1)
-    n = int((~special[flat]).sum())
-    assert positions.size == round(0.15 * n)
-    np.testing.assert_array_equal(flat[positions], labels)
-    assert not special[labels].any()
-    untouched = np.setdiff1d(np.arange(flat.size), positions)
-    np.testing.assert_array_equal(changed.reshape(-1)[untouched], flat[untouched])
-    now = changed.reshape(-1)[positions]
-    assert 0.7 < (now == 3).mean() < 0.9
-    assert not special[now[now != 3]].any()
-    again = mask_tokens(ids, special, 3, 50, 0.15, random_for(1, 2))[0]
-    np.testing.assert_array_equal(changed, again)
-    assert (mask_tokens(ids, special, 3, 50, 0.15, random_for(1, 3))[0] != changed).any()
 
 
 def test_pad():

@@ -95,7 +95,7 @@ def language_model_trainer(
     objective = LanguageModelling(
         Side(source, texts[0], recipe.sequence_length), Side(target, texts[1], recipe.sequence_length),
         masked=recipe.objective == "mlm", batch_size=_decided(recipe.batch_size), mask_rate=recipe.mask_rate, seed=seed,
-        device=device,
+        device=device, mask_scheme=recipe.mask_scheme,
     )  # fmt: skip
     return _trainer(objective, source, target, recipe, device, folder, fresh_head)
 

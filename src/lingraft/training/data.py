@@ -88,6 +88,7 @@ class PackedBlocks:
         stream = np.insert(lines.ids, ends, np.tile(np.asarray(closing, np.int32), len(lines)))
         opening = [] if start is None else [start]
         body = length - len(opening)
+        self.length = length
         self.n_blocks = max(1, -(-stream.size // body))
         #: tokens of the last block, opening included, that are not the beginning of the text over again
         self.last_length = len(opening) + (stream.size - 1) % body + 1 if stream.size else length
