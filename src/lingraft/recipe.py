@@ -100,9 +100,9 @@ class TrainingRecipe(_Section):
     learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share:
     share of the steps with a rising rate. weight_decay: on the encoder's matrices. mask_rate: share of masked tokens
     (mlm). mask_scheme: what stands at a masked position, in percent: 80-10-10 the mask token, a random one, the token
-    itself; 90-10 the mask token, the token itself. contrast, temperature: weight and temperature of telling the right English sentence from the others of the
-    batch (distill). head_steps: steps that warm up a fresh head (mlm) before anything else. precision: bf16 means
-    autocast; auto takes it where the processor has it.
+    itself; 90-10 the mask token, the token itself. contrast, temperature: weight and temperature of telling the right
+    English sentence from the others of the batch (distill). head_steps: steps that warm up a fresh head (mlm) before
+    anything else. precision: bf16 means autocast; auto takes it where the processor has it.
     checkpoint_seconds: at least this time between two checkpoints.
     """
 
