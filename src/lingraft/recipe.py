@@ -100,7 +100,8 @@ class TrainingRecipe(_Section):
     learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share:
     share of the steps with a rising rate. weight_decay: on the encoder's matrices. mask_rate: share of masked tokens
     (mlm). mask_scheme: what stands at a masked position, in percent: 80-10-10 the mask token, a random one, the token
-    itself; 90-10 the mask token, the token itself. contrast, temperature: weight and temperature of telling the right
+    itself; 90-10 the mask token, the token itself. documents: apart lets a token see its own line of the text alone,
+    not all of the packed sequence (mlm, clm). contrast, temperature: weight and temperature of telling the right
     English sentence from the others of the batch (distill). head_steps: steps that warm up a fresh head (mlm) before
     anything else. precision: bf16 means autocast; auto takes it where the processor has it.
     checkpoint_seconds: at least this time between two checkpoints.
@@ -119,6 +120,7 @@ class TrainingRecipe(_Section):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15
     mask_scheme: Literal["80-10-10", "90-10"] = "80-10-10"
+    documents: Literal["joined", "apart"] = "joined"
     contrast: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0)] = 0.05
     head_steps: Annotated[int, Field(ge=0)] = 200

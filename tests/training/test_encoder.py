@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import tiny
 from lingraft.evidence import build_table, encode
 from lingraft.surgery import LanguageModel, from_transformers, graft, share_body
-from lingraft.training.encoder import embed_tokens, gather, head_logits, hidden_states
+from lingraft.training.encoder import embed_tokens, flop_forward, gather, head_logits, hidden_states
 from lingraft.training.masking import generator_for, mask_tokens
 from lingraft.training.objectives import LanguageModelling, Side, causal_loss, masked_loss
 
@@ -161,6 +161,14 @@ def test_one_pass_over_both_languages_is_two_passes(family: str, both: bool):
     same(found[0][1], found[1][1], 1e-6 if family == "gemma2" else 1e-10)
 
 
+def test_documents_apart_change_the_step_alike_in_one_pass_and_two():
+    source, target = pair("bert")
+    joined = objective(source, target).loss(2, True)[0]
+    apart = [objective(source, target, apart=True, one_pass=one).loss(2, True)[0] for one in (True, False)]
+    torch.testing.assert_close(apart[0], apart[1], rtol=1e-12, atol=1e-12)
+    assert abs(joined - apart[0]) > 1e-6
+
+
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 @pytest.mark.parametrize("parts", [2, 3, 4, 9])
 def test_micro_batches_add_up_to_the_batch(family: str, parts: int):
@@ -187,3 +195,13 @@ def test_a_step_sees_both_texts_and_counts_their_tokens(masked: LanguageModel):
     task = objective(source, target)
     assert task.tokens(0, True) == 2 * task.tokens(0, False) == 2 * 4 * 16
     assert torch.isfinite(task.loss(0, True)[0])
+
+
+def test_useful_operations_are_those_that_were_agreed_on():
+    """BERT-base and BERT-large at 256 tokens with 15 % predicted and 32,000 tokens, forwards and backwards."""
+    for (width, layers, heads), wanted in {(768, 12, 12): 560.6e6, (1024, 24, 16): 1917.9e6}.items():
+        shape = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+        with torch.device("meta"):
+            config = tf.BertConfig(vocab_size=32_000, intermediate_size=4 * width, **shape)
+            model = tf.BertForMaskedLM(config)
+        assert 3 * flop_forward(model, 256, 0.15) == pytest.approx(wanted, rel=2e-4)

@@ -14,6 +14,7 @@ from ..errors import RecipeError
 from ..evidence import encode
 from ..recipe import TrainingRecipe, budget_seconds
 from ..surgery import LanguageModel, share_body, vocabulary_parameters
+from .attention import choose_kernel, use_kernel
 from .loop import Groups, Schedule, Trainer
 from .objectives import Distillation, LanguageModelling, Objective, Side, framed
 from .precision import default_device, resolve_precision
@@ -92,10 +93,14 @@ def language_model_trainer(
         for model, text in zip((source, target), texts, strict=True):
             _start_bias(model, text)
     _share(source, target, device)
+    apart = recipe.documents == "apart"
+    kernel = choose_kernel(source.model, device, resolve_precision(recipe.precision, device), apart)
+    for model in (source, target):
+        use_kernel(model.model, kernel)
     objective = LanguageModelling(
         Side(source, texts[0], recipe.sequence_length), Side(target, texts[1], recipe.sequence_length),
         masked=recipe.objective == "mlm", batch_size=_decided(recipe.batch_size), mask_rate=recipe.mask_rate, seed=seed,
-        device=device, mask_scheme=recipe.mask_scheme,
+        device=device, mask_scheme=recipe.mask_scheme, apart=apart,
     )  # fmt: skip
     return _trainer(objective, source, target, recipe, device, folder, fresh_head)
 

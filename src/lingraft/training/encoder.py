@@ -23,7 +23,9 @@ from transformers.models.electra.modeling_electra import ElectraLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
 
-#: a layer's forward at some positions: (layer, hidden (rows, length, width), positions (rows, k), attention mask)
+from .attention import Documents, keep_apart
+
+#: a layer's forward at some positions: (layer, hidden (rows, length, width), positions (rows, k), those queries' mask)
 _At = Callable[[Any, Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -36,6 +38,24 @@ def layers_of(model: PreTrainedModel) -> list[nn.Module]:
     return []
 
 
+def flop_forward(model: PreTrainedModel, length: int, predicted: float) -> float:
+    """Floating-point operations a token of a forward pass that the mathematics asks for, however it is computed.
+
+    Twice every weight of the layers' matrices, 4 * length * width a layer for attention, and twice every weight of the
+    head's matrices at the predicted share of positions. length: of the rows.
+    """
+    base: Any = model.base_model
+    layers = layers_of(base)
+    body = sum(p.numel() for layer in layers for p in layer.parameters() if p.ndim > 1)
+    attention = 2 * length * int(model.config.get_text_config().hidden_size) * len(layers)
+    inside = {id(p) for p in base.parameters()}
+    head = sum(p.numel() for p in model.parameters() if p.ndim > 1 and id(p) not in inside)
+    output: Any = model.get_output_embeddings()
+    if output is not None and id(output.weight) in inside:  # tied to the word embeddings
+        head += output.weight.numel()
+    return 2.0 * (body + attention + predicted * head)
+
+
 def embed_tokens(model: PreTrainedModel, ids: Tensor) -> Tensor:
     """Word embeddings alone, (rows, length, width), as the model's base takes them for ``inputs_embeds``."""
     embeddings: Any = model.get_input_embeddings()
@@ -44,23 +64,25 @@ def embed_tokens(model: PreTrainedModel, ids: Tensor) -> Tensor:
 
 def hidden_states(
     model: PreTrainedModel, embedded: Tensor, positions: Tensor | None = None, attention_mask: Tensor | None = None,
-    whole_last_layer: bool = False,
+    documents: Documents | None = None, whole_last_layer: bool = False,
 ) -> Tensor:  # fmt: skip
     """Last hidden states of embedded tokens (rows, length, width), at all positions or at some.
 
     positions: int64 (rows, k); the result is then (rows, k, width), equal to the whole result gathered there. Families
-    whose last layer is not known here compute the whole of it and gather, and so does whole_last_layer.
+    whose last layer is not known here compute the whole of it and gather, and so does whole_last_layer. attention_mask:
+    int64 (rows, length), 0 for padding. documents: of packed rows, where they are to be kept apart.
     """
     base: Any = model.base_model
-    if positions is None:
-        return base(inputs_embeds=embedded, attention_mask=attention_mask).last_hidden_state  # type: ignore[no-any-return]
+    arguments: dict[str, Any] = {"attention_mask": attention_mask}
+    if documents is not None:
+        arguments |= keep_apart(model, documents, embedded.dtype)
     layers = layers_of(base)
-    at = None if whole_last_layer or not layers else _AT.get(type(layers[-1]))
-    if at is None:
-        hidden = base(inputs_embeds=embedded, attention_mask=attention_mask).last_hidden_state
-        return gather(hidden, positions)
-    with _last_layer_at(layers[-1], at, positions):
-        return base(inputs_embeds=embedded, attention_mask=attention_mask).last_hidden_state  # type: ignore[no-any-return]
+    at = None if whole_last_layer or positions is None or not layers else _AT.get(type(layers[-1]))
+    if at is None or positions is None:
+        hidden: Tensor = base(inputs_embeds=embedded, **arguments).last_hidden_state
+        return hidden if positions is None else gather(hidden, positions)
+    with _last_layer_at(layers[-1], at, positions, documents):
+        return base(inputs_embeds=embedded, **arguments).last_hidden_state  # type: ignore[no-any-return]
 
 
 def gather(hidden: Tensor, positions: Tensor) -> Tensor:
@@ -69,11 +91,16 @@ def gather(hidden: Tensor, positions: Tensor) -> Tensor:
 
 
 @contextmanager
-def _last_layer_at(layer: nn.Module, at: _At, positions: Tensor) -> Iterator[None]:
+def _last_layer_at(layer: nn.Module, at: _At, positions: Tensor, documents: Documents | None) -> Iterator[None]:
     """Inside, the layer gives its output at the positions alone."""
 
     def forward(hidden: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
-        return at(layer, hidden, positions, attention_mask)
+        if documents is None:
+            mask = _mask_at(attention_mask, positions)
+        else:  # the same for every kernel: few queries have a small mask
+            seen = documents.number.gather(1, positions)[:, :, None] == documents.number[:, None, :]
+            mask = seen.unsqueeze(1)
+        return at(layer, hidden, positions, mask)
 
     layer.forward = forward
     try:
@@ -95,6 +122,8 @@ def _attend(
     query, key, value = (
         split(project(part)) for project, part in zip(projections, (chosen, hidden, hidden), strict=True)
     )
+    if attention_mask is not None and attention_mask.dtype != torch.bool:
+        attention_mask = attention_mask.to(query.dtype)  # as autocast made the query
     context = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, dropout_p=dropout)
     return context.transpose(1, 2).reshape(rows, -1, width)
 
@@ -112,7 +141,7 @@ def _bert_at(layer: Any, hidden: Tensor, positions: Tensor, attention_mask: Tens
     chosen = gather(hidden, positions)
     context = _attend(
         chosen, hidden, (attention.query, attention.key, attention.value), attention.num_attention_heads,
-        _mask_at(attention_mask, positions), attention.dropout.p if layer.training else 0.0,
+        attention_mask, attention.dropout.p if layer.training else 0.0,
     )  # fmt: skip
     attended = layer.attention.output(context, chosen)
     return layer.output(layer.intermediate(attended), attended)  # type: ignore[no-any-return]
@@ -123,7 +152,7 @@ def _distilbert_at(layer: Any, hidden: Tensor, positions: Tensor, attention_mask
     chosen = gather(hidden, positions)
     context = _attend(
         chosen, hidden, (attention.q_lin, attention.k_lin, attention.v_lin), attention.n_heads,
-        _mask_at(attention_mask, positions), attention.dropout.p if layer.training else 0.0,
+        attention_mask, attention.dropout.p if layer.training else 0.0,
     )  # fmt: skip
     attended = layer.sa_layer_norm(attention.out_lin(context) + chosen)
     return layer.output_layer_norm(layer.ffn(attended) + attended)  # type: ignore[no-any-return]

@@ -19,8 +19,9 @@ from ..corpus import TokenSequences
 from ..errors import CorpusError
 from ..surgery import LanguageModel
 from ..vocabulary import all_special_ids, frame, special_ids
+from .attention import documents_of
 from .data import LengthBatches, PackedBlocks, pad
-from .encoder import cross_entropy, embed_tokens, head_logits, hidden_states
+from .encoder import cross_entropy, embed_tokens, flop_forward, head_logits, hidden_states
 from .masking import Masked, MaskScheme, generator_for, mask_tokens
 
 Array = np.ndarray[Any, Any]
@@ -46,6 +47,10 @@ class Objective(Protocol):
         """Tokens the step runs through the encoder, padding not counted."""
         ...
 
+    def flop_per_token(self, both: bool) -> float:
+        """Useful floating-point operations a token, forwards and backwards."""
+        ...
+
 
 def masked_loss(model: PreTrainedModel, batch: Masked) -> Tensor:
     """Cross-entropy in nats of the true token at every predicted position: float (rows, k), 0 where the weight is."""
@@ -68,6 +73,7 @@ class Side:
         opening = None if language_model.kind == "causal" else roles.get("cls", roles.get("bos"))
         closing = roles.get("eos") if language_model.kind == "causal" else roles.get("sep", roles.get("eos"))
         self.model = language_model.model
+        self.separator = closing
         self.blocks = PackedBlocks(text, min(length, language_model.max_length), opening, closing)
         self.special = np.zeros(len(tokenizer), bool)
         self.special[sorted(all_special_ids(tokenizer) | set(roles.values()))] = True
@@ -80,12 +86,13 @@ class Side:
 class LanguageModelling:
     """Objectives ``mlm`` and ``clm``: both languages predict their own text through one body, in one pass.
 
-    one_pass, whole_last_layer: how the same gradient is computed, for comparison; the defaults are the fast ones.
+    apart: a token sees its own line of the text alone; otherwise all of its packed row. one_pass, whole_last_layer: how
+    the same gradient is computed, for comparison; the defaults are the fast ones.
     """
 
     def __init__(
         self, english: Side, foreign: Side, *, masked: bool, batch_size: int, mask_rate: float, seed: int,
-        device: torch.device, mask_scheme: MaskScheme = "80-10-10", one_pass: bool = True,
+        device: torch.device, mask_scheme: MaskScheme = "80-10-10", apart: bool = False, one_pass: bool = True,
         whole_last_layer: bool = False,
     ) -> None:  # fmt: skip
         self._sides = {"xx": foreign, "en": english}
@@ -96,20 +103,22 @@ class LanguageModelling:
         self._mask_scheme = mask_scheme
         self._seed = seed
         self._device = device
+        self._apart = apart
         self._one_pass = one_pass and english.blocks.length == foreign.blocks.length
         self._whole_last_layer = whole_last_layer
         self._special = {language: torch.from_numpy(side.special).to(device) for language, side in self._sides.items()}
-        self._made: tuple[tuple[int, bool], dict[str, Masked]] | None = None
+        self._made: tuple[tuple[int, bool], dict[str, tuple[Array, Masked]]] | None = None
 
-    def _batch(self, step: int, both: bool) -> dict[str, Masked]:
-        """What both languages read and predict at a step, by language; of the same step it is made once."""
+    def _batch(self, step: int, both: bool) -> dict[str, tuple[Array, Masked]]:
+        """The blocks of both languages at a step and what is predicted there; of the same step it is made once."""
         if self._made is None or self._made[0] != (step, both):
             made = {}
             for number, (language, side) in enumerate(self._sides.items()):
                 if language == "xx" or both:
                     blocks = side.blocks.batch(step, self._batch_size, self._seed + number)
                     ids = torch.from_numpy(blocks.astype(np.int64)).to(self._device, non_blocking=True)
-                    made[language] = self._hide(language, ids, generator_for(self._device, self._seed, step, number))
+                    generator = generator_for(self._device, self._seed, step, number)
+                    made[language] = blocks, self._hide(language, ids, generator)
             self._made = (step, both), made
         return self._made[1]
 
@@ -132,35 +141,48 @@ class LanguageModelling:
         losses: dict[str, Tensor] = {}
         if start == stop:
             return total, losses
-        mine = {language: masked.rows(start, stop) for language, masked in batch.items()}
+        mine = {
+            language: (blocks[start:stop], masked.rows(start, stop)) for language, (blocks, masked) in batch.items()
+        }
         for language, hidden in self._hidden(mine).items():
-            masked = mine[language]
+            masked = mine[language][1]
             each = cross_entropy(head_logits(self._sides[language].model, hidden), masked.labels)
-            loss = (each * masked.weights).sum() / batch[language].weights.sum().clamp(min=1)
+            loss = (each * masked.weights).sum() / batch[language][1].weights.sum().clamp(min=1)
             losses[f"loss_{language}"] = loss.detach()
             total = total + loss
         return total, losses
 
-    def _hidden(self, batch: dict[str, Masked]) -> dict[str, Tensor]:
+    def _hidden(self, batch: dict[str, tuple[Array, Masked]]) -> dict[str, Tensor]:
         """Last hidden states at the predicted positions, (rows, k, width), by language."""
         groups = [list(batch)] if self._one_pass else [[language] for language in batch]
         found: dict[str, Tensor] = {}
         for group in groups:
-            models = [self._sides[language].model for language in group]
-            embedded = torch.cat([embed_tokens(m, batch[g].ids) for m, g in zip(models, group, strict=True)])
-            if self._masked:
-                positions = torch.cat([batch[language].positions for language in group])
-                hidden = hidden_states(models[0], embedded, positions, whole_last_layer=self._whole_last_layer)
-            else:
-                hidden = hidden_states(models[0], embedded)[:, :-1]
-            rows = [len(batch[language].ids) for language in group]
-            found |= dict(zip(group, hidden.split(rows), strict=True))
+            sides = [self._sides[language] for language in group]
+            masked = [batch[language][1] for language in group]
+            embedded = torch.cat([embed_tokens(side.model, m.ids) for side, m in zip(sides, masked, strict=True)])
+            documents = None
+            if self._apart:
+                ends = [batch[name][0] == side.separator for name, side in zip(group, sides, strict=True)]
+                documents = documents_of(np.concatenate(ends), self._device)
+            positions = torch.cat([m.positions for m in masked]) if self._masked else None
+            hidden = hidden_states(
+                sides[0].model, embedded, positions, documents=documents, whole_last_layer=self._whole_last_layer
+            )
+            if not self._masked:
+                hidden = hidden[:, :-1]
+            found |= dict(zip(group, hidden.split([len(m.ids) for m in masked]), strict=True))
         return found
 
     def tokens(self, step: int, both: bool) -> int:  # noqa: ARG002
         """See `Objective`."""
         lengths = [side.blocks.length for language, side in self._sides.items() if both or language == "xx"]
         return self._batch_size * sum(lengths)
+
+    def flop_per_token(self, both: bool) -> float:
+        """See `Objective`; the new vocabulary alone takes two thirds, as no matrix of the body needs a gradient."""
+        side = self._sides["xx"]
+        forward = flop_forward(side.model, side.blocks.length, self._mask_rate if self._masked else 1.0)
+        return (3 if both else 2) * forward
 
 
 class Distillation:
@@ -221,6 +243,11 @@ class Distillation:
         lines = self._batches[step]
         english = int(self._texts["en"].lengths[lines].sum())
         return int(self._texts["xx"].lengths[lines].sum()) + english * (2 if both else 1)
+
+    def flop_per_token(self, both: bool) -> float:
+        """See `Objective`; the teacher's tokens need no gradient, which makes 3 and 7 passes of 2 and 3 texts."""
+        forward = flop_forward(self._foreign.model, int(self._texts["xx"].lengths.mean()), 0.0)
+        return forward * (7 / 3 if both else 3 / 2)
 
 
 def framed(language_model: LanguageModel, text: TokenSequences) -> TokenSequences:
