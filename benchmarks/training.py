@@ -85,6 +85,7 @@ def turn(arguments: argparse.Namespace, entry: Entry, shape: str, cuda: bool) ->
         question, answer = Path(scratch, "job.json"), Path(scratch, "report.json")
         question.write_text(json.dumps(job), encoding="utf-8")
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        environment.setdefault("CUDA_VISIBLE_DEVICES", "0")  # run_mlm would take every card it sees
         if arguments.threads:
             environment["OMP_NUM_THREADS"] = str(arguments.threads)
         command = [sys.executable, str(MINE / "training_methods.py"), str(question), str(answer)]
@@ -100,7 +101,7 @@ def turn(arguments: argparse.Namespace, entry: Entry, shape: str, cuda: bool) ->
         except subprocess.CalledProcessError as error:
             said = [line for line in error.stderr.splitlines() if line.strip()]
             return {**result, "failed": said[-1] if said else f"status {error.returncode}"}
-        return result | json.loads(answer.read_text(encoding="utf-8"))
+        return {**result, **json.loads(answer.read_text(encoding="utf-8"))}
 
 
 def cpu_name() -> str:

@@ -209,8 +209,8 @@ def masked(blocks: Tensor, rate: float) -> tuple[Tensor, Tensor, Tensor]:
     wanted = math.ceil(blocks.numel() * rate) // 8 * 8
     ordinary = np.flatnonzero(np.arange(blocks.numel()) % blocks.shape[1])
     chosen = np.random.choice(ordinary, wanted, replace=False)
-    changed = blocks.flatten()
-    true = changed[chosen].clone()
+    changed = blocks.flatten().clone()
+    true = changed[chosen]
     changed[chosen[wanted // 10 :]] = _MASK
     return changed.view_as(blocks), torch.from_numpy(chosen), true
 
@@ -237,7 +237,13 @@ def plain(job: Job, say: Callable[[str], None]) -> None:
 
     Further settings, which the published loop has not: fused, compile, and precision bf16.
     """
-    settings = {"gathered": True, "dropout": 0.1, "precision": "float32", "fused": False, "compile": False}
+    settings: dict[str, Any] = {
+        "gathered": True,
+        "dropout": 0.1,
+        "precision": "float32",
+        "fused": False,
+        "compile": False,
+    }
     assert settings.keys() >= job.settings.keys()
     settings |= job.settings
     np.random.seed(job.seed)
@@ -295,8 +301,8 @@ def lingraft(job: Job, say: Callable[[str], None]) -> None:
     from lingraft.training import language_model_trainer, resolve_training
 
     assert {"precision"} >= job.settings.keys()
-    texts = [lines(job, language) for language in range(2)]
-    source, target = (from_transformers(new_model(job), stand_in_tokenizer(text)) for text in texts)
+    english, foreign = (lines(job, language) for language in range(2))
+    source, target = (from_transformers(new_model(job), stand_in_tokenizer(text)) for text in (english, foreign))
     recipe = resolve_training(
         TrainingRecipe(
             objective="mlm", steps=_LONG, batch_size=job.batch_size, sequence_length=LENGTH, mask_rate=MASKED,
@@ -304,7 +310,7 @@ def lingraft(job: Job, say: Callable[[str], None]) -> None:
         ), "masked",
     )  # fmt: skip
     say(recipe.precision)
-    language_model_trainer(source, target, *texts, recipe, job.seed, Path(job.folder)).run()
+    language_model_trainer(source, target, english, foreign, recipe, job.seed, Path(job.folder)).run()
 
 
 LOOPS = {"run_mlm": run_mlm, "plain": plain, "lingraft": lingraft}
