@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -35,11 +36,13 @@ MINE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of a table: a loop of training_methods.py with its switches."""
+    """A row of a table: a loop of training_methods.py with its switches. above: the row it builds on, if not the one
+    before it."""
 
     name: str
     loop: str
     settings: dict[str, Any] = field(default_factory=dict)
+    above: str | None = None
 
 
 METHODS = (
@@ -57,17 +60,20 @@ _NO_DROPOUT = {**_GATHERED, "dropout": 0.0}
 _FUSED = {**_NO_DROPOUT, "fused": True}
 _BF16 = {**_FUSED, "precision": "bf16"}
 
-#: each row switches one thing on and keeps those of the rows above it
+#: each row switches one thing on and keeps those of the rows above it; the last one builds on the plain loop in bf16
 LEVERS = (
     Entry("plain: two passes, all logits, dropout, float32", "plain", _PLAIN),
     Entry("+ logits at masked positions alone", "plain", _GATHERED),
     Entry("+ no dropout", "plain", _NO_DROPOUT),
     Entry("+ fused optimizer", "plain", _FUSED),
     Entry("+ bf16", "plain", _BF16),
-    Entry("+ torch.compile", "plain", {**_BF16, "compile": True}),
-    Entry("lingraft as it comes", "lingraft"),
+    Entry("+ lingraft's loop, masks on the device", "lingraft", {"one_pass": False, "whole_last_layer": True}),
+    Entry("+ one pass over both languages", "lingraft", {"whole_last_layer": True}),
+    Entry("+ last layer at masked positions alone: lingraft as it comes", "lingraft"),
+    Entry("plain loop in bf16 + torch.compile", "plain", {**_BF16, "compile": True}, above="+ bf16"),
 )
 
+TABLES = {"methods": METHODS, "levers": LEVERS}
 QUICK = ("run_mlm", "published loop", "lingraft")
 
 
@@ -115,15 +121,19 @@ def cpu_name() -> str:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All rounds; written to --out after every turn, so that a run that is broken off leaves what it has."""
-    wanted = [entry for entry in METHODS if arguments.methods is None or entry.name in arguments.methods]
-    plan = [("methods", entry) for entry in wanted]
-    plan += [("levers", entry) for entry in LEVERS] if arguments.levers else []
+    plan = [
+        (table, entry)
+        for table, entries in TABLES.items()
+        if table in arguments.tables
+        for entry in entries
+        if table != "methods" or arguments.methods is None or entry.name in arguments.methods
+    ]
     rates = turn(arguments, Entry("matrix", "matrix"), "small", cuda=False)
     if "failed" in rates:
         sys.exit(rates["failed"])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     run: dict[str, Any] = {
-        "command": " ".join(["python", "benchmarks/training.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "benchmarks/training.py", *sys.argv[1:]]),
         "began": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "machine": {"cpu": cpu_name(), "cores": cores, "system": platform.system(),
                     "python": platform.python_version(), **rates},
@@ -140,7 +150,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             first = number % len(plan)  # another one begins each round
             for table, entry in plan[first:] + plan[:first]:
                 result = turn(arguments, entry, shape, cuda)
-                run["turns"].append({"round": number, "shape": shape, "table": table, "method": entry.name, **result})
+                about = {"round": number, "shape": shape, "table": table, "method": entry.name, "above": entry.above}
+                run["turns"].append({**about, **result})
                 said = result.get("failed") or f"{result['tokens'] / result['seconds']:,.0f} tokens/s"
                 print(f"round {number + 1}, {shape}, {entry.name}: {said}", file=sys.stderr, flush=True)
                 arguments.out.write_text(json.dumps(run, indent=1), encoding="utf-8")
@@ -171,7 +182,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="threads of each process")
     parser.add_argument("--text", nargs=2, metavar=("EN", "XX"), help="text to train on; else random words")
     parser.add_argument("--method", dest="methods", action="append", choices=[entry.name for entry in METHODS])
-    parser.add_argument("--levers", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--tables", type=names(TABLES), default=list(TABLES), help=f"of {','.join(TABLES)}")
     parser.add_argument("--limit", type=int, default=3600, help="seconds after which a turn is ended")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("training-benchmark.json"))
@@ -179,7 +190,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="only print what these files hold")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.shapes, arguments.rounds, arguments.levers = ["small"], 1, False
+        arguments.shapes, arguments.rounds, arguments.tables = ["small"], 1, ["methods"]
         arguments.steps, arguments.warmup, arguments.batch_size = 2, 1, 2
         arguments.methods = list(QUICK)
     if arguments.report:

@@ -9,6 +9,9 @@ behind the optimizer step, the same for all of them, takes the time from the end
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
+import inspect
 import json
 import math
 import os
@@ -19,7 +22,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ class Job:
         """Tokens of a step, both languages together."""
         return 2 * self.batch_size * LENGTH
 
-    @cached_property
+    @functools.cached_property
     def device(self) -> torch.device:
         """The CUDA card where there is one."""
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -294,19 +296,25 @@ def plain(job: Job, say: Callable[[str], None]) -> None:
 def lingraft(job: Job, say: Callable[[str], None]) -> None:
     """lingraft's trainer in the stage that trains everything: both languages take part, all parameters move.
 
-    settings: precision, as in a recipe. All that this benchmark knows of lingraft is in this function.
+    settings: precision, as in a recipe; what else there is are switches of the objective, which are set to other values
+    than their defaults. All that this benchmark knows of lingraft is in this function.
     """
     from lingraft.recipe import TrainingRecipe
     from lingraft.surgery import from_transformers
     from lingraft.training import language_model_trainer, resolve_training
 
-    assert {"precision"} >= job.settings.keys()
+    of_recipe = {name: value for name, value in job.settings.items() if name == "precision"}
+    switches = {name: value for name, value in job.settings.items() if name != "precision"}
+    build: Any = importlib.import_module("lingraft.training.build")
+    if not inspect.signature(build.LanguageModelling).parameters.keys() >= switches.keys():
+        sys.exit(f"this version of lingraft has no switch {', '.join(switches)}")
+    build.LanguageModelling = functools.partial(build.LanguageModelling, **switches)
     english, foreign = (lines(job, language) for language in range(2))
     source, target = (from_transformers(new_model(job), stand_in_tokenizer(text)) for text in (english, foreign))
     recipe = resolve_training(
         TrainingRecipe(
             objective="mlm", steps=_LONG, batch_size=job.batch_size, sequence_length=LENGTH, mask_rate=MASKED,
-            embeddings_share=0.0, checkpoint_seconds=86_400.0, **job.settings,
+            embeddings_share=0.0, checkpoint_seconds=86_400.0, **of_recipe,
         ), "masked",
     )  # fmt: skip
     say(recipe.precision)

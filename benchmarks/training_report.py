@@ -29,6 +29,10 @@ class Results:
         """A method's turns that went well."""
         return [turn for turn in self.turns if turn["method"] == method and "failed" not in turn]
 
+    def failure(self, method: str) -> str:
+        """Why its first turn did not go well."""
+        return next(str(turn["failed"]) for turn in self.turns if turn["method"] == method)
+
     def median(self, method: str, value: Callable[[Turn], float]) -> float:
         """Over the rounds."""
         return statistics.median(map(value, self.of(method)))
@@ -77,8 +81,7 @@ def methods_table(results: Results) -> None:
     rows = []
     for name in results.methods:
         if not results.of(name):
-            reason = next(turn["failed"] for turn in results.turns if turn["method"] == name)
-            rows.append([name, f"failed: {reason}", *[""] * 6])
+            rows.append([name, f"failed: {results.failure(name)}", *[""] * 6])
             continue
         rows.append([
             name, results.of(name)[0]["precision"], f"{results.median(name, speed):,.0f}",
@@ -93,17 +96,18 @@ def methods_table(results: Results) -> None:
 def levers_table(results: Results) -> None:
     """What every lever brings on top of those above it."""
     rows = []
-    before = None
+    last = None
     for name in results.methods:
         if not results.of(name):
-            rows.append([name, "failed", "", "", "", ""])
+            rows.append([name, f"failed: {results.failure(name)}", *[""] * 4])
             continue
+        above = results.of(name)[0]["above"] or last
         rows.append([
-            name, f"{results.median(name, speed):,.0f}", results.ratio(name, before) if before else "",
+            name, f"{results.median(name, speed):,.0f}", results.ratio(name, above) if above else "",
             results.ratio(name, results.methods[0]), f"{results.median(name, peak):,.0f}", results.share(name),
         ])  # fmt: skip
-        before = name
-    table(["lever", "tokens/s", "× the row above", "× the first row", "peak MB", "share of the matrix rate"], rows)
+        last = name
+    table(["lever", "tokens/s", "× what it builds on", "× the first row", "peak MB", "share of the matrix rate"], rows)
 
 
 def describe(run: Run) -> None:
