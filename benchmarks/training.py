@@ -185,17 +185,18 @@ def main() -> None:
     parser.add_argument("--tables", type=names(TABLES), default=list(TABLES), help=f"of {','.join(TABLES)}")
     parser.add_argument("--limit", type=int, default=3600, help="seconds after which a turn is ended")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("training-benchmark.json"))
+    parser.add_argument("--out", type=Path, default=Path("build/training.json"))
     parser.add_argument("--quick", action="store_true", help="small shape, one round, three methods, few tokens")
     parser.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="only print what these files hold")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.shapes, arguments.rounds, arguments.tables = ["small"], 1, ["methods"]
-        arguments.steps, arguments.warmup, arguments.batch_size = 2, 1, 2
+        arguments.steps, arguments.warmup, arguments.batch_size = 1, 1, 1
         arguments.methods = list(QUICK)
     if arguments.report:
         runs = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.report]
     else:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         runs = [measure(arguments)]
     print_report(runs)
 
