@@ -61,14 +61,14 @@ def die_before(point: str) -> None:
 def die_in_batch(number: int) -> None:
     for objective in (Distillation, LanguageModelling):
         calls = iter(range(1, number))
-        original = objective.backward
+        original = objective.loss
 
-        def counted(self, step, both, calls=calls, original=original):
+        def counted(self, *arguments, calls=calls, original=original, **named):
             if next(calls, None) is None:
                 die()
-            return original(self, step, both)
+            return original(self, *arguments, **named)
 
-        objective.backward = counted
+        objective.loss = counted
 
 
 def main(spec: dict) -> list[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         RecipeError,
         RunError,
         SelfCheckError,
+        StoppedError,
         TableError,
     )
     from .evidence import Provenance, TranslationTable, build_table
@@ -60,6 +61,7 @@ _HOMES = {
     "RecipeError": "errors",
     "RunError": "errors",
     "SelfCheckError": "errors",
+    "StoppedError": "errors",
     "SwapResult": "tasks.swap",
     "TableError": "errors",
     "TransferResult": "transfer",
@@ -98,6 +100,7 @@ __all__ = [
     "RecipeError",
     "RunError",
     "SelfCheckError",
+    "StoppedError",
     "SwapResult",
     "TableError",
     "TransferResult",

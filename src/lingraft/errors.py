@@ -8,8 +8,9 @@
     │   ├── TableError         a translation table, or one made for other tokenizers
     │   ├── OutputError        the output folder holds something else
     │   └── MissingExtraError  an optional package is not installed; the message has the pip line
-    └── RunError               the input was fine and the run failed; exit status 1
-        └── SelfCheckError     a model that was written is not what it should be
+    ├── RunError               the input was fine and the run failed; exit status 1
+    │   └── SelfCheckError     a model that was written is not what it should be
+    └── StoppedError           a signal stopped the run, which can be resumed; exit status 128 + the signal's number
 
 A message says what was given, what was expected and what to do, in one or two sentences.
 """
@@ -62,3 +63,15 @@ class RunError(LingraftError):
 
 class SelfCheckError(RunError):
     """A model that was just written does not load back as it was."""
+
+
+class StoppedError(LingraftError):
+    """A run was asked to stop by a signal and did, with everything saved.
+
+    signal_number: which one, as in the module `signal`; the exit status is what a shell expects of it.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+        self.exit_status = 128 + signal_number

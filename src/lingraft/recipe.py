@@ -103,8 +103,11 @@ class TrainingRecipe(_Section):
     itself; 90-10 the mask token, the token itself. documents: apart lets a token see its own line of the text alone,
     not all of the packed sequence (mlm, clm). contrast, temperature: weight and temperature of telling the right
     English sentence from the others of the batch (distill). head_steps: steps that warm up a fresh head (mlm) before
-    anything else. precision: bf16 means autocast; auto takes it where the processor has it.
-    checkpoint_seconds: at least this time between two checkpoints.
+    anything else. precision: bf16 and fp16 mean autocast; auto takes bf16 where the processor has it and fp16 on a CUDA
+    card that has no bf16. micro_batch: of a batch, so many sentences or sequences are run at a time; without it all.
+    checkpoint_activations: less memory for more time. checkpoint_seconds: at least this time between two checkpoints.
+    checkpoints_kept: the newest so many stay. max_rollbacks: how often a run goes back behind a loss that explodes or
+    is no number before it gives up. track: where the meter's lines go besides the screen.
     """
 
     objective: Objective = "auto"
@@ -124,8 +127,13 @@ class TrainingRecipe(_Section):
     contrast: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0)] = 0.05
     head_steps: Annotated[int, Field(ge=0)] = 200
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    checkpoint_activations: bool = False
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    checkpoints_kept: Annotated[int, Field(ge=1)] = 2
+    max_rollbacks: Annotated[int, Field(ge=0)] = 3
+    track: tuple[Literal["jsonl", "tensorboard", "wandb"], ...] = ()
 
     @field_validator("budget")
     @classmethod

@@ -37,6 +37,9 @@ from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
 
 Update = Callable[[float, str], None]
 
+#: keys of the training that change no weight
+_WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "track"}
+
 #: part of every key: raised when a stage gives something else for the same inputs
 _VERSION = 1
 
@@ -290,14 +293,11 @@ def make_training(
 ) -> Models:
     """Trains from the graft; interrupted, it goes on from its newest checkpoint."""
     objective, seed = training.objective, inputs.recipe.seed
-    # how often checkpoints are written changes no weight
-    key = [grafted.key, training.model_dump(exclude={"checkpoint_seconds"})]
+    key = [grafted.key, training.model_dump(exclude=_WITHOUT_EFFECT)]
     checkpoints = cache.path("checkpoints", key)
 
     def on_step(progress: Progress) -> None:
-        losses = " ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
-        note = f"{progress.stage} {progress.step:,}/{progress.steps:,} {losses} {progress.tokens_per_second:,.0f} tok/s"
-        update(progress.step / progress.steps, note)
+        update(progress.step / progress.steps, str(progress))
 
     def make(folder: Path) -> None:
         source, target, fresh = _language_models(inputs, grafted, objective)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,16 +31,6 @@ def environment() -> dict[str, Any]:
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }
-
-
-def peak_memory_mb() -> int | None:
-    """Largest resident size of this process so far, in MB of 10^6 bytes; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)
 
 
 def write_run(directory: Path, report: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from .build import DEFAULTS, check_objective, distillation_trainer, language_model_trainer, resolve_training
 from .data import hold_out
-from .loop import Progress, Trainer
+from .loop import Trainer
+from .meter import Progress
 from .objectives import causal_loss, framed, masked_loss
 from .precision import autocast, default_device, resolve_precision
 

@@ -14,10 +14,12 @@ from ..errors import RecipeError
 from ..evidence import encode
 from ..recipe import TrainingRecipe, budget_seconds
 from ..surgery import LanguageModel, share_body, vocabulary_parameters
+from .activations import checkpoint_activations
 from .attention import choose_kernel, use_kernel
-from .loop import Groups, Schedule, Trainer
+from .loop import Trainer
 from .objectives import Distillation, LanguageModelling, Objective, Side, framed
 from .precision import default_device, resolve_precision
+from .schedule import Groups, Schedule
 
 #: what the recipe leaves open, by objective
 DEFAULTS: dict[str, dict[str, float | int]] = {
@@ -56,7 +58,7 @@ def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
     values |= {name: value for name, value in DEFAULTS[objective].items() if getattr(recipe, name) is None}
     if (recipe.steps, recipe.tokens, recipe.budget) == (None, None, None):
         values["steps"] = DEFAULT_STEPS
-    values["precision"] = resolve_precision(recipe.precision, default_device())
+    values["precision"] = resolve_precision(recipe.precision, default_device(), scaled=True)
     return recipe.model_copy(update=values)
 
 
@@ -167,6 +169,11 @@ def _trainer(
         warmup_share=recipe.warmup_share, learning_rate=_decided(recipe.learning_rate),
         embedding_learning_rate=_decided(recipe.embedding_learning_rate), head_learning_rate=_HEAD_LEARNING_RATE,
         weight_decay=recipe.weight_decay, checkpoint_seconds=recipe.checkpoint_seconds,
+        batch_size=_decided(recipe.batch_size), micro_batch=recipe.micro_batch,
+        checkpoints_kept=recipe.checkpoints_kept, max_rollbacks=recipe.max_rollbacks,
     )  # fmt: skip
-    precision = resolve_precision(recipe.precision, device)
+    if recipe.checkpoint_activations:
+        for model in (source.model, target.model):
+            checkpoint_activations(model)
+    precision = resolve_precision(recipe.precision, device, scaled=True)
     return Trainer(objective, _groups(source, target, fresh_head), schedule, precision, device, folder)

@@ -1,104 +1,74 @@
-"""The training loop: stages, schedule, time budget, checkpoints. What is learned is the objective's business.
+"""The training loop. What is learned is the objective's business; when and how fast is `schedule`'s.
 
-Stages in order: ``head`` (a fresh head alone, where there is one), ``embeddings`` (the new vocabulary alone, the rest
-frozen), ``all``. The learning rate of each group of parameters rises linearly, then falls linearly to zero at the last
-step. With a time budget the number of steps is set by timing a few steps of every stage first, and only ever lowered
-afterwards; every decision is in the checkpoint, so a run that was killed ends with the weights it would have had.
+A step is a function of the weights and of its number: batches and masks come from (seed, step). The loop enqueues steps
+and never waits for the device, but for the meter's line and before a checkpoint. There it reads all losses since the
+last time; if one is bad (`guard`), the run goes back to its newest checkpoint and leaves that step out. So whatever
+is in a checkpoint has been looked at, and everything that was decided on the way is in it too: a run that was killed
+ends with the weights it would have had.
 """
 
 from __future__ import annotations
 
-import math
+import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import RunError
-from .checkpoint import load_checkpoint, save_checkpoint
+from ..errors import StoppedError
+from .checkpoint import load_checkpoint, restore_training, save_checkpoint, training_tensors
+from .guard import Bad, Guard, read_losses
+from .meter import Meter, Progress
 from .objectives import Objective
-from .precision import Precision, autocast
+from .precision import Precision
+from .schedule import Groups, Pace, Plan, Schedule, Stage, layout, steps_for_tokens, steps_in, usable
+from .stopping import StopSignals
+from .timing import Clock, RunClock
+from .update import NOT_FINITE, Update
 
-Stage = Literal["head", "embeddings", "all"]
+_log = logging.getLogger("lingraft")
 
-#: share of a time budget that is planned for; the rest pays for checkpoints and slow moments
-_PLANNED_SHARE = 0.92
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast; learning rates are peaks, shares are of the steps of the stage or run they speak of."""
-
-    steps: int | None
-    tokens: int | None
-    seconds: float | None
-    head_steps: int
-    embeddings_share: float
-    warmup_share: float
-    learning_rate: float
-    embedding_learning_rate: float
-    head_learning_rate: float
-    weight_decay: float
-    checkpoint_seconds: float
+#: writing checkpoints takes at most one part in so many of the time
+_WRITING = 20
 
 
 @dataclass
-class Groups:
-    """Named parameters by when and how fast they train. body: the shared encoder. head: a fresh head, or empty."""
+class State:
+    """All of a run that is no tensor. step: how many are done. seconds: trained so far, ``planning`` of them to plan.
 
-    new_vocabulary: dict[str, Tensor]
-    english_vocabulary: dict[str, Tensor]
-    body: dict[str, Tensor]
-    head: dict[str, Tensor] = field(default_factory=dict)
+    stage_steps: by stage. history: the meter's losses. sums: of each loss since its last line, and how many they are.
+    """
 
-    def of(self, stage: Stage) -> dict[str, Tensor]:
-        """The parameters that train in a stage."""
-        if stage == "head":
-            return self.head
-        if stage == "embeddings":
-            return self.new_vocabulary | self.head
-        return self.everything()
+    plan: Plan
+    pace: Pace
+    micro_batch: int
+    out_of_memory: int = 0
+    guard: Guard = field(default_factory=Guard)
+    step: int = 0
+    seconds: float = 0.0
+    planning: float = 0.0
+    tokens: int = 0
+    stage_steps: dict[str, int] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    sums: dict[str, list[float]] = field(default_factory=dict)
 
-    def everything(self) -> dict[str, Tensor]:
-        """All parameters, each once."""
-        return self.new_vocabulary | self.english_vocabulary | self.body | self.head
-
-
-@dataclass
-class Plan:
-    """First steps of the stages ``embeddings`` and ``all``, and the number of steps in all."""
-
-    embeddings_from: int
-    all_from: int
-    steps: int
-
-    def stage(self, step: int) -> Stage:
-        """The stage a step belongs to."""
-        return "head" if step < self.embeddings_from else "embeddings" if step < self.all_from else "all"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One line of the meter; see `Trainer.run`."""
-
-    step: int
-    steps: int
-    stage: Stage
-    losses: dict[str, float]
-    tokens_per_second: float
-    seconds: float
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> State:
+        """The inverse of `dataclasses.asdict`."""
+        parts = {"plan": Plan(**saved["plan"]), "pace": Pace(**saved["pace"]), "guard": Guard(**saved["guard"])}
+        return cls(**{**saved, **parts})
 
 
 class Trainer:
-    """Runs an objective over a schedule; everything random is the objective's and depends on the step alone."""
+    """Runs an objective over a schedule. folder: of the checkpoints. clock: seconds from any beginning."""
 
     def __init__(
         self, objective: Objective, groups: Groups, schedule: Schedule, precision: Precision, device: torch.device,
-        folder: Path,
+        folder: Path, clock: Clock = time.perf_counter,
     ) -> None:  # fmt: skip
         self._objective = objective
         self._groups = groups
@@ -106,91 +76,16 @@ class Trainer:
         self._precision = precision
         self._device = device
         self._folder = folder
+        self._clock = clock
         self._parameters = groups.everything()
-        self._optimizer = self._new_optimizer()
+        self._renew(schedule.micro_batch)
 
-    def _new_optimizer(self) -> torch.optim.AdamW:
-        s = self._schedule
-        vocabulary = [*self._groups.new_vocabulary.values(), *self._groups.english_vocabulary.values()]
-        matrices = [p for p in self._groups.body.values() if p.ndim > 1]
-        vectors = [p for p in self._groups.body.values() if p.ndim < 2]
-        wanted: list[dict[str, Any]] = [
-            {"params": vocabulary, "peak": s.embedding_learning_rate, "weight_decay": 0.0},
-            {"params": matrices, "peak": s.learning_rate, "weight_decay": s.weight_decay},
-            {"params": vectors, "peak": s.learning_rate, "weight_decay": 0.0},
-            {"params": list(self._groups.head.values()), "peak": s.head_learning_rate, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW([group for group in wanted if group["params"]], lr=0.0, betas=(0.9, 0.98), fused=True)
-
-    def _plan(self, steps: int) -> Plan:
-        head = min(self._schedule.head_steps, steps // 4) if self._groups.head else 0
-        return Plan(head, head + math.ceil(self._schedule.embeddings_share * (steps - head)), steps)
-
-    def _only(self, stage: Stage) -> None:
-        """Gradients for the stage's parameters alone."""
-        training = {id(p) for p in self._groups.of(stage).values()}
-        for parameter in self._parameters.values():
-            parameter.requires_grad_(id(parameter) in training)
-
-    def _set_rates(self, plan: Plan, step: int) -> None:
-        """Linear rise over the warm-up of the run (for the body: of its own stage), linear fall to the end."""
-        warmup = max(1, round(self._schedule.warmup_share * plan.steps))
-        fall = (plan.steps - step) / plan.steps
-        first = {id(p): plan.all_from for p in self._groups.body.values()}
-        for group in self._optimizer.param_groups:
-            began = first.get(id(group["params"][0]), 0)
-            group["lr"] = group["peak"] * fall * min(1.0, (step - began + 1) / warmup)
-
-    def _step(self, step: int, stage: Stage) -> dict[str, Tensor]:
-        self._optimizer.zero_grad(set_to_none=True)
-        with autocast(self._precision, self._device):
-            loss, losses = self._objective.loss(step, both=stage != "embeddings")
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for p in self._groups.of(stage).values() if p.grad is not None], 1.0)
-        self._optimizer.step()
-        return losses
-
-    def _seconds_per_step(self, stage: Stage, samples: int = 4) -> float:
-        """Time of a step, measured with a rate of zero, so that no parameter moves."""
-        self._only(stage)
-        for group in self._optimizer.param_groups:
-            group["lr"] = 0.0
-        taken = []
-        for sample in range(samples + 1):
-            began = time.perf_counter()
-            losses = self._step(sample, stage)
-            float(sum(losses.values()))  # waits for the device
-            taken.append(time.perf_counter() - began)
-        return sum(taken[1:]) / samples
-
-    def _planned_steps(self) -> int:
-        s = self._schedule
-        if s.steps is not None:
-            return s.steps
-        if s.tokens is not None:
-            return self._steps_for_tokens(s.tokens)
-        if s.seconds is None:
-            raise ValueError("a schedule needs steps, tokens or seconds")
-        began = time.perf_counter()
-        stages: list[Stage] = [*(["head"] if self._groups.head else []), "embeddings", "all"]  # type: ignore[list-item]
-        share = s.embeddings_share
-        if share == 0:
-            stages.remove("embeddings")
-        if share == 1:
-            stages.remove("all")
-        cost = {stage: self._seconds_per_step(stage) for stage in stages}
-        self._optimizer = self._new_optimizer()
-        seconds = _PLANNED_SHARE * s.seconds - (time.perf_counter() - began)
-        body = share * cost.get("embeddings", 0.0) + (1 - share) * cost.get("all", 0.0)
-        head_seconds = min(s.head_steps * cost.get("head", 0.0), seconds / 4)
-        head = int(head_seconds / cost["head"]) if "head" in cost else 0
-        return max(1, head + int((seconds - head_seconds) / body))
-
-    def _steps_for_tokens(self, tokens: int) -> int:
-        """The fewest steps that run at least so many tokens, by the mean over the first steps of each stage."""
-        per_step = {both: sum(self._objective.tokens(step, both) for step in range(50)) / 50 for both in (False, True)}
-        share = self._schedule.embeddings_share
-        return max(1, math.ceil(tokens / (share * per_step[False] + (1 - share) * per_step[True])))
+    def _renew(self, micro_batch: int | None) -> None:
+        """A fresh optimizer, and what steps it."""
+        self._optimizer = self._groups.optimizer(self._schedule)
+        self._update = Update(
+            self._objective, self._optimizer, self._precision, self._device, self._schedule.batch_size, micro_batch
+        )
 
     def run(
         self, on_step: Callable[[Progress], None] | None = None, after_head: Callable[[], None] | None = None
@@ -198,77 +93,164 @@ class Trainer:
         """Trains to the end, from the newest checkpoint where there is one; returns what run.json says of it.
 
         after_head: called once the head is warm (at the very start where there is no fresh head) and before anything
-        else trains; again if the run is resumed from there.
+        else trains; again if the run is resumed from there. RunError if the loss stays bad or memory is too small;
+        StoppedError, with everything saved, after SIGTERM or SIGINT.
         """
-        state = load_checkpoint(self._folder, self._parameters, self._optimizer)
-        if state is None:
-            began = time.perf_counter()
-            plan = self._plan(self._planned_steps())
-            planning = time.perf_counter() - began
-            state = {"step": 0, "seconds": planning, "planning": planning, "history": [], "tokens": 0}
-            self._save(0, plan, state)
-        else:
-            plan = Plan(**state["plan"])
-        step = int(state["step"])
-        spent_before = float(state["seconds"])
-        began = saved = time.perf_counter()
-        stage: Stage | None = None
-        writing = 0.0
-        # the meter reads losses about a hundred times a run: each reading waits for the device
-        interval = max(1, plan.steps // 100)
-        sums: dict[str, float] = {}
-        since, since_tokens = time.perf_counter(), int(state["tokens"])
-        while step < plan.steps:
-            if step == plan.embeddings_from and after_head:
-                paused = time.perf_counter()
-                after_head()
-                began += time.perf_counter() - paused  # the budget is for training
-            if plan.stage(step) != stage:
-                stage = plan.stage(step)
-                self._only(stage)
-            self._set_rates(plan, step)
-            losses = self._step(step, stage)
-            state["tokens"] += self._objective.tokens(step, stage != "embeddings")
-            step += 1
-            now = time.perf_counter()
-            seconds = spent_before + now - began
-            due = now - saved >= max(self._schedule.checkpoint_seconds, writing)
-            if due:  # before the meter, which reads the last step whichever it is
-                self._shorten(plan, step, seconds, float(state["planning"]))
-            if step % interval == 0 or step == plan.steps:
-                sums = {name: float(value) for name, value in losses.items()}
-                if not all(math.isfinite(value) for value in sums.values()):
-                    raise RunError(f"The loss is no number at step {step} ({sums}). Lower the learning rates.")
-                now = time.perf_counter()
-                rate = (state["tokens"] - since_tokens) / max(1e-9, now - since)
-                since, since_tokens = now, int(state["tokens"])
-                state["history"].append({"step": step, "stage": stage, "seconds": round(seconds, 3), **sums})
-                if on_step:
-                    on_step(Progress(step, plan.steps, stage, sums, rate, seconds))
-            if due or step == plan.steps:
-                self._save(step, plan, {**state, "step": step, "seconds": seconds})
-                saved = time.perf_counter()
-                if self._schedule.checkpoint_seconds:  # writing takes at most a twentieth of the time
-                    writing = 20 * (saved - now)
-        for parameter in self._parameters.values():
-            parameter.requires_grad_(True)
+        meter = Meter(self._objective, self._device, self._precision)
+        with StopSignals() as signals:
+            state = self._restored() or self._planned()
+            state = self._train(state, meter, signals, on_step, after_head)
+        self._groups.only("all")
+        if signals.received is not None:
+            raise StoppedError(
+                f"Stopped by {signals.received.name} after step {state.step:,} of {state.plan.steps:,}; the checkpoint "
+                f"is in '{self._folder}'.", signals.received,
+            )  # fmt: skip
+        plan, guard = state.plan, state.guard
         return {
             "steps": plan.steps, "head_steps": plan.embeddings_from,
-            "embedding_steps": min(plan.all_from, plan.steps) - plan.embeddings_from,
-            "tokens": state["tokens"], "seconds": spent_before + time.perf_counter() - began,
-            "history": state["history"],
+            "embedding_steps": state.stage_steps.get("embeddings", 0),
+            "tokens": state.tokens, "seconds": state.seconds, "planning_seconds": state.planning,
+            "micro_batch": state.micro_batch, "out_of_memory": state.out_of_memory, "rollbacks": guard.rollbacks,
+            "skipped_steps": [step + 1 for step in guard.skipped], "updates_not_finite": guard.unapplied,
+            "machine_peak_flops": meter.peak, "history": state.history,
         }  # fmt: skip
 
-    def _shorten(self, plan: Plan, step: int, seconds: float, planning: float) -> None:
-        """Fewer steps when the machine turned out slower than the timing said."""
-        if self._schedule.seconds is None or step >= plan.steps:
-            return
-        left = max(0.0, self._schedule.seconds - seconds)
-        affordable = step + int(step * left / max(seconds - planning, 1e-9))
-        if affordable < plan.steps:
-            # the head stage is never cut short: what is measured behind it is needed
-            plan.steps = max(step, affordable, plan.embeddings_from + 1)
-            plan.all_from = min(plan.all_from, plan.steps)
+    def _train(
+        self, state: State, meter: Meter, signals: StopSignals, on_step: Callable[[Progress], None] | None,
+        after_head: Callable[[], None] | None,
+    ) -> State:  # fmt: skip
+        schedule, clock = self._schedule, RunClock(state.seconds, self._clock)
+        stage: Stage | None = None
+        pending: list[tuple[int, dict[str, Tensor]]] = []
+        saved, writing = clock(), 0.0
+        meter.restart(saved)
+        while state.step < state.plan.steps and signals.received is None:
+            if state.step == state.plan.embeddings_from and after_head:
+                with clock.stopped():  # the budget is for training
+                    after_head()
+            if state.plan.stage(state.step) != stage:
+                stage = state.plan.stage(state.step)
+                self._groups.only(stage)
+            state.plan.set_rates(self._optimizer, state.step, schedule.warmup_share)
+            rate = next(group["lr"] for group in self._optimizer.param_groups if group["part"] == stage)
+            if state.step not in state.guard.skipped:
+                both = stage != "embeddings"
+                pending.append((state.step, self._update(state.step, both)))
+                tokens = self._objective.tokens(state.step, both)
+                state.tokens += tokens
+                meter.count(tokens, both)
+                state.pace.count(stage)
+            state.stage_steps[stage] = state.stage_steps.get(stage, 0) + 1
+            state.step += 1
 
-    def _save(self, step: int, plan: Plan, state: dict[str, Any]) -> None:
-        save_checkpoint(self._folder, step, self._parameters, self._optimizer, {**state, "plan": vars(plan)})
+            late = schedule.seconds is not None and clock() >= schedule.seconds
+            due = late or signals.received is not None
+            due = due or clock() - saved >= max(schedule.checkpoint_seconds, _WRITING * writing)
+            if not due and state.step % state.plan.interval and state.step < state.plan.steps:
+                continue
+            bad = self._look(state, pending)
+            pending.clear()
+            if bad is not None:
+                state, stage = self._rolled_back(state, bad), None
+                state.pace.since = clock()
+                meter.restart(clock())
+                continue
+            if due and schedule.seconds is not None:
+                state.pace.correct(clock())
+                left = usable(schedule, schedule.seconds - clock(), clock() - saved, writing)
+                state.plan.fit(state.step, left, state.pace.cost)
+            last = state.step == state.plan.steps
+            if last or state.step % state.plan.interval == 0:
+                line = meter.line(state.step, state.plan, stage, _means(state), rate, clock())
+                state.history.append(
+                    {"step": line.step, "stage": stage, "seconds": round(line.seconds, 3), "learning_rate": rate}
+                    | line.losses
+                )
+                state.sums = {}
+                if on_step:
+                    on_step(line)
+            if due or last:
+                state.seconds = before = clock()
+                self._save(state)
+                saved = clock()
+                writing = saved - before if schedule.checkpoint_seconds else 0.0
+        return state
+
+    def _look(self, state: State, pending: list[tuple[int, dict[str, Tensor]]]) -> Bad | None:
+        """Waits for the device and reads the losses of the steps since the last time: a bad one, or into the sums."""
+        readings = read_losses(pending)
+        bad = state.guard.judge(readings)
+        for _, losses in readings:
+            for name, value in losses.items():
+                before, steps = state.sums.get(name, (0.0, 0))
+                state.sums[name] = [before + value, steps + 1]
+        return bad
+
+    def _rolled_back(self, state: State, bad: Bad) -> State:
+        """The run as it was at its newest checkpoint, with the bad step to be left out."""
+        state.guard.skip(bad, self._schedule.max_rollbacks)
+        restored = self._restored()
+        if restored is None:
+            raise ValueError("a run has a checkpoint before its first step")
+        restored.guard.skipped, restored.guard.rollbacks = state.guard.skipped, state.guard.rollbacks
+        _log.warning("%s: going back to step %d, and without that batch from there.", bad, restored.step)
+        return restored
+
+    def _save(self, state: State) -> None:
+        state.micro_batch, state.out_of_memory = self._update.micro_batch, self._update.out_of_memory
+        tensors = training_tensors(self._parameters, self._optimizer)
+        if self._update.loss_scale:
+            tensors |= self._update.loss_scale.tensors()
+        save_checkpoint(self._folder, state.step, tensors, asdict(state), self._schedule.checkpoints_kept)
+
+    def _restored(self) -> State | None:
+        """The state of the newest checkpoint, its tensors put back; None without one."""
+        checkpoint = load_checkpoint(self._folder)
+        if checkpoint is None:
+            return None
+        restore_training(checkpoint.tensors, self._parameters, self._optimizer)
+        if self._update.loss_scale:
+            self._update.loss_scale.restore(checkpoint.tensors)
+        state = State.from_json(checkpoint.state)
+        self._update.micro_batch, self._update.out_of_memory = state.micro_batch, state.out_of_memory
+        return state
+
+    def _planned(self) -> State:
+        """The state in front of the first step, saved."""
+        schedule, began = self._schedule, self._clock()
+        cost: dict[str, float] = {}
+        if schedule.steps is not None:
+            steps = schedule.steps
+        elif schedule.tokens is not None:
+            steps = steps_for_tokens(schedule, self._objective)
+        elif schedule.seconds is not None:
+            cost = self._timed()
+            left = usable(schedule, schedule.seconds - (self._clock() - began), 0.0)
+            steps = steps_in(schedule, left, cost)
+        else:
+            raise ValueError("a schedule needs steps, tokens or seconds")
+        planning = self._clock() - began
+        plan = layout(schedule, bool(self._groups.head), steps)
+        state = State(plan, Pace(cost, since=planning), self._update.micro_batch, seconds=planning, planning=planning)
+        self._save(state)
+        return state
+
+    def _timed(self, samples: int = 4) -> dict[str, float]:
+        """Seconds per step of each stage the run has, measured with a rate of zero, so that no parameter moves."""
+        share = self._schedule.embeddings_share
+        has: dict[Stage, bool] = {"head": bool(self._groups.head), "embeddings": share > 0, "all": share < 1}
+        cost = {}
+        for stage in (stage for stage, there in has.items() if there):
+            self._groups.only(stage)
+            for sample in range(samples + 1):
+                if sample == 1:  # the first step of a kind is slower than the others
+                    began = self._clock()
+                read_losses([(sample, self._update(sample, stage != "embeddings"))])
+            cost[stage] = (self._clock() - began) / samples
+        self._renew(self._update.micro_batch)
+        return {str(stage): seconds for stage, seconds in cost.items()}
+
+
+def _means(state: State) -> dict[str, float]:
+    return {name: total / steps for name, (total, steps) in state.sums.items() if name != NOT_FINITE}

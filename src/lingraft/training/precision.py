@@ -7,8 +7,11 @@ from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "bf16", "fp16"]
+
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def default_device() -> torch.device:
@@ -16,12 +19,18 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def resolve_precision(wanted: str, device: torch.device) -> Precision:
-    """``auto`` is bf16 where the device multiplies bf16 matrices in hardware, else float32."""
-    if wanted == "bf16" or wanted == "float32":
-        return "bf16" if wanted == "bf16" else "float32"
+def resolve_precision(wanted: str, device: torch.device, scaled: bool = False) -> Precision:
+    """``auto`` is bf16 where the device multiplies bf16 matrices in hardware, else float32.
+
+    scaled: the caller scales its losses, so that ``auto`` may be fp16 on a card that has no bf16.
+    """
+    for precision in ("float32", "bf16", "fp16"):
+        if wanted == precision:
+            return precision
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16"
+        return "fp16" if scaled else "float32"
     # torch has no public question for this; an older release without the private one gets float32
     probes = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return "bf16" if any(probe() for probe in probes if probe is not None) else "float32"
@@ -29,6 +38,41 @@ def resolve_precision(wanted: str, device: torch.device) -> Precision:
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     """A context in which matrix products run in the given precision."""
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=DTYPES[precision])
+
+
+class LossScale:
+    """The factor on the loss that keeps fp16 gradients above underflow, found by trying (Micikevicius et al. 2018).
+
+    It is halved when a gradient overflows and doubled after 2,000 steps in a row without; torch's GradScaler follows
+    the same rule but goes over all gradients once more. Everything stays on the device. value: float32 (); good: the
+    steps in a row without an overflow, int32 ().
+    """
+
+    _PATIENCE = 2000
+
+    def __init__(self, device: torch.device) -> None:
+        self.value = torch.full((), 2.0**16, device=device)
+        self.good = torch.zeros((), dtype=torch.int32, device=device)
+
+    def update(self, overflowed: Tensor) -> None:
+        """Takes in whether the step's gradient was not finite, float32 (), 0 or 1."""
+        bad = overflowed > 0
+        good = torch.where(bad, 0, self.good + 1).int()
+        grown = good == self._PATIENCE
+        factor = torch.where(bad, 0.5, torch.where(grown, 2.0, 1.0))
+        # a new tensor, not a change in place: the backward pass or the optimizer may still read the old one
+        self.value = self.value * factor
+        self.good = torch.where(grown, 0, good).int()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        return {"loss_scale.value": self.value, "loss_scale.good": self.good}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Takes what `tensors` gave; a checkpoint of a run in another precision has none of it."""
+        if "loss_scale.value" in tensors:
+            self.value = tensors["loss_scale.value"].to(self.value.device, copy=True)
+            self.good = tensors["loss_scale.good"].to(self.good.device, copy=True)

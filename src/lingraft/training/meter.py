@@ -1,0 +1,97 @@
+"""The meter: what a run does, in one line a step interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+
+from ..machine import device_memory_mb, matrix_rate
+from .objectives import Objective
+from .precision import DTYPES, Precision
+from .schedule import Plan, Stage
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One line of the meter, about the steps since the line before.
+
+    losses: their means, by name. learning_rate: of what the stage is named after (in ``all``: of the encoder). seconds:
+    trained so far. peak_share: useful FLOP over what this machine's matrix products reach. waiting_share: of the time,
+    spent on making batches. memory_mb: the most so far, on the device. What is not known is None.
+    """
+
+    step: int
+    steps: int
+    stage: Stage
+    losses: dict[str, float]
+    learning_rate: float
+    tokens_per_second: float
+    seconds: float
+    seconds_to_go: float
+    peak_share: float | None = None
+    waiting_share: float | None = None
+    memory_mb: int | None = None
+
+    def __str__(self) -> str:
+        parts = [f"{self.stage} {self.step:,}/{self.steps:,}"]
+        parts += [f"{name} {value:.3f}" for name, value in self.losses.items()]
+        parts += [f"lr {self.learning_rate:.2e}", f"{self.tokens_per_second:,.0f} tok/s"]
+        if self.peak_share is not None:
+            parts.append(f"{100 * self.peak_share:.1f} % of peak")
+        if self.waiting_share is not None:
+            parts.append(f"data {100 * self.waiting_share:.1f} %")
+        if self.memory_mb is not None:
+            parts.append(f"{self.memory_mb:,} MB")
+        return "  ".join([*parts, f"{timedelta(seconds=round(self.seconds_to_go))} to go"])
+
+    def values(self) -> dict[str, float]:
+        """All numbers that are known, by name, without the step's."""
+        numbers = {name: value for name, value in vars(self).items() if name not in ("step", "stage", "losses")}
+        return self.losses | {name: value for name, value in numbers.items() if value is not None}
+
+
+class Meter:
+    """Counts between two lines.
+
+    Of an objective it takes two things where they are there: ``flop_per_token(both)``, the useful FLOP of a token's
+    forward and backward pass (0: unknown), and ``waiting``, a `Stopwatch` that runs while a batch is being made. The
+    machine's peak is measured at once, in about a second, if it will be needed.
+    """
+
+    def __init__(self, objective: Objective, device: torch.device, precision: Precision) -> None:
+        self._device = device
+        self._flop_per_token: Any = getattr(objective, "flop_per_token", None)
+        self._waiting: Any = getattr(objective, "waiting", None)
+        known = self._flop_per_token is not None and self._flop_per_token(True) > 0
+        self.peak = matrix_rate(device, DTYPES[precision]) if known else None
+        self.restart(0.0)
+
+    def restart(self, seconds: float) -> None:
+        """Begins a new interval, the clock being at so many seconds."""
+        self._since = seconds
+        self._steps = self._tokens = 0
+        self._flop = 0.0
+        self._waited = self._waiting.seconds if self._waiting else 0.0
+
+    def count(self, tokens: int, both: bool) -> None:
+        """Takes in a step."""
+        self._steps += 1
+        self._tokens += tokens
+        if self.peak:
+            self._flop += tokens * self._flop_per_token(both)
+
+    def line(self, step: int, plan: Plan, stage: Stage, losses: dict[str, float], rate: float, now: float) -> Progress:
+        """The line after ``step``, the clock being at ``now``; the next interval begins."""
+        seconds = max(1e-9, now - self._since)
+        progress = Progress(
+            step, plan.steps, stage, losses, rate, self._tokens / seconds, now,
+            seconds_to_go=(plan.steps - step) * seconds / max(1, self._steps),
+            peak_share=self._flop / seconds / self.peak if self.peak else None,
+            waiting_share=(self._waiting.seconds - self._waited) / seconds if self._waiting else None,
+            memory_mb=device_memory_mb(self._device),
+        )  # fmt: skip
+        self.restart(now)
+        return progress
