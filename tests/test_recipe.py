@@ -93,7 +93,7 @@ def test_all_problems_are_told_at_once():
         ("training.mask_rate", 1.0, "less than 1"),
         ("training.learning_rate", 0, "greater than 0"),
         ("training.embeddings_share", 1.5, "less than or equal to 1"),
-        ("training.precision", "fp8", "'auto', 'float32' or 'bf16'"),
+        ("training.precision", "fp8", "'auto', 'float32', 'bf16' or 'fp16'"),
         ("training.budget", 90, "string"),
         ("evidence.alignment.null", 1.0, "less than or equal to 0.999"),
         ("evidence.bitext", "a.tsv", "tuple"),
