@@ -43,6 +43,10 @@ T = TypeVar("T")
 
 _HEAD_LEARNING_RATE = 1e-3
 
+#: tokens of both languages that a forward pass on a CPU has at most, where the recipe does not say: more are no faster
+#: there, and the activations of BERT-base take about 0.8 MB a token
+_CPU_TOKENS = 4096
+
 #: longer sentences are cut for distillation
 _LONGEST_SENTENCE = 128
 
@@ -159,6 +163,13 @@ def _share(source: LanguageModel, target: LanguageModel, device: torch.device) -
     share_body(source.model, target.model)
 
 
+def _micro_batch(recipe: TrainingRecipe, device: torch.device) -> int | None:
+    """Examples a forward pass, where the recipe leaves it open; None: the whole batch."""
+    if device.type != "cpu" or recipe.objective == "distill":
+        return None
+    return max(1, _CPU_TOKENS // (2 * recipe.sequence_length))
+
+
 def _trainer(
     objective: Objective, source: LanguageModel, target: LanguageModel, recipe: TrainingRecipe, device: torch.device,
     folder: Path, fresh_head: bool,
@@ -169,7 +180,7 @@ def _trainer(
         warmup_share=recipe.warmup_share, learning_rate=_decided(recipe.learning_rate),
         embedding_learning_rate=_decided(recipe.embedding_learning_rate), head_learning_rate=_HEAD_LEARNING_RATE,
         weight_decay=recipe.weight_decay, checkpoint_seconds=recipe.checkpoint_seconds,
-        batch_size=_decided(recipe.batch_size), micro_batch=recipe.micro_batch,
+        batch_size=_decided(recipe.batch_size), micro_batch=recipe.micro_batch or _micro_batch(recipe, device),
         checkpoints_kept=recipe.checkpoints_kept, max_rollbacks=recipe.max_rollbacks,
     )  # fmt: skip
     if recipe.checkpoint_activations:
