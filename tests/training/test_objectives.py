@@ -9,6 +9,7 @@ import tiny
 from lingraft.corpus import TokenSequences
 from lingraft.evidence import build_table, encode
 from lingraft.surgery import LanguageModel, from_transformers, graft, load_model, share_body
+from lingraft.training import text_stream
 from lingraft.training.objectives import Distillation, LanguageModelling, Side, causal_loss, framed, masked_loss
 
 CPU = torch.device("cpu")
@@ -56,7 +57,7 @@ def test_causal_loss_is_that_of_transformers():
 
 def test_one_step_is_the_sum_of_both_languages(masked: LanguageModel):
     source, target = pair_of_models(masked)
-    text = encode(source.tokenizer, tiny.english_lines(60))
+    text = text_stream(source, encode(source.tokenizer, tiny.english_lines(60)))
     objective = LanguageModelling(
         Side(source, text, 16), Side(target, text, 16), masked=False, batch_size=3, mask_rate=0.15, seed=1, device=CPU
     )
@@ -74,7 +75,7 @@ def test_one_step_is_the_sum_of_both_languages(masked: LanguageModel):
 
 def test_masked_step_depends_on_seed_and_step_alone(masked: LanguageModel):
     source, target = pair_of_models(masked)
-    text = encode(source.tokenizer, tiny.english_lines(60))
+    text = text_stream(source, encode(source.tokenizer, tiny.english_lines(60)))
 
     def loss(step: int, seed: int) -> float:
         objective = LanguageModelling(

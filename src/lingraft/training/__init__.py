@@ -1,7 +1,7 @@
 """Training both languages through one body: objectives, the loop, and its checkpoints."""
 
 from .build import DEFAULTS, check_objective, distillation_trainer, language_model_trainer, resolve_training
-from .data import hold_out
+from .data import text_marks, text_stream
 from .loop import Progress, Trainer
 from .objectives import causal_loss, framed, masked_loss
 from .precision import autocast, default_device, resolve_precision
@@ -16,9 +16,10 @@ __all__ = [
     "default_device",
     "distillation_trainer",
     "framed",
-    "hold_out",
     "language_model_trainer",
     "masked_loss",
     "resolve_precision",
     "resolve_training",
+    "text_marks",
+    "text_stream",
 ]
