@@ -80,8 +80,9 @@ def check_text(name: str | Path) -> None:
 def hub_fingerprint(name: str) -> str | None:
     """What the datasets library knows a state of the data by (a commit, or a hash of the files), if it does."""
     dataset, (config, *_) = split_hub_name(name, _FORM)
+    datasets = _library(name)
     try:
-        fingerprint = _library(name).load_dataset_builder(dataset, config).hash
+        fingerprint = datasets.load_dataset_builder(dataset, config).hash
     except Exception as error:
         raise _unreadable(name, error) from None
     return None if fingerprint is None else str(fingerprint)

@@ -140,7 +140,7 @@ def open_shards(folder: Path, *, verify: bool = False) -> TokenStream:
         dtype = np.dtype(index["dtype"])
         files = [(folder / str(shard["file"]), int(shard["tokens"]), shard["sha256"]) for shard in index["shards"]]
         total, lines, separator = int(index["tokens"]), int(index["lines"]), index["separator"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, f"{type(error).__name__}: {error}") from None
     mappings = []
     for path, tokens, checksum in files:
