@@ -90,15 +90,16 @@ def one_speed(side: str, tokenizer: str, text: str) -> dict[str, Any]:
     from lingraft.vocabulary import plain_backend
 
     backend = plain_backend(load_tokenizer(tokenizer))
-    batches = [json.loads(line) for line in Path(text).open(encoding="utf-8")]
+    with Path(text).open(encoding="utf-8") as stream:
+        batches = [json.loads(line) for line in stream]
     backend.encode_batch_fast(batches[0][:100])  # threads are started
     before, cpu = time.perf_counter(), time.process_time()
     if side == "lingraft":
         with tempfile.TemporaryDirectory() as folder:
             write_shards(Path(folder), chain.from_iterable(batches), backend, 0, batch_characters=BATCH_CHARACTERS)
             wall, cpu = time.perf_counter() - before, time.process_time() - cpu
-            stream = open_shards(Path(folder), verify=True)
-            tokens = stream.size - stream.lines
+            shards = open_shards(Path(folder), verify=True)
+            tokens = shards.size - shards.lines
     else:
         tokens, wall, used = 0, 0.0, 0.0
         for batch in batches:
@@ -108,7 +109,11 @@ def one_speed(side: str, tokenizer: str, text: str) -> dict[str, Any]:
             tokens += sum(map(len, encodings))
             del encodings
         cpu = used
-    return {"side": side, "tokens": tokens, "wall_s": wall, "cpu_s": cpu, "tokens_per_s": tokens / wall, "mb": peak_mb()}
+    return {"tokens": tokens, "wall_s": wall, "cpu_s": cpu, "tokens_per_s": tokens / wall, "mb": peak_mb()}
+
+
+def quietly(_share: float, _note: str) -> None:
+    """Shows no progress."""
 
 
 def one_memory(tokenizer: str, text: str, steps: int) -> dict[str, Any]:
@@ -127,9 +132,7 @@ def one_memory(tokenizer: str, text: str, steps: int) -> dict[str, Any]:
         (folder / "text.xx").symlink_to(text)
         inputs = Inputs(build_recipe({"source": "m", "language": "fr"}), folder, {})
         began = time.perf_counter()
-        made = make_shards(
-            StageCache(Path(scratch)), inputs, Corpus(folder), "xx", loaded, lambda share, note: None, causal=False
-        )
+        made = make_shards(StageCache(Path(scratch)), inputs, Corpus(folder), "xx", loaded, quietly, causal=False)
         blocks = PackedBlocks(made.stream, 256, 0)
         result |= made.report | {"tokenise_s": time.perf_counter() - began, "tokenised_mb": peak_mb()}
         began = time.perf_counter()
@@ -215,7 +218,7 @@ def main() -> None:
     parser.add_argument("--megabytes", default="100,1000")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--side", choices=SIDES)
-    parser.add_argument("--scratch", type=Path, help="where files are written; the system's temporary folder without it")
+    parser.add_argument("--scratch", type=Path, help="where files go; else the system's temporary folder")
     arguments = parser.parse_args()
     if arguments.what == "one-speed":
         say(json.dumps(one_speed(arguments.side, arguments.tokenizer, arguments.text)))

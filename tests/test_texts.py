@@ -31,11 +31,15 @@ def corpus(tmp_path: Path) -> Corpus:
     return Corpus(folder)
 
 
+def quietly(_share: float, _note: str) -> None:
+    """Shows no progress."""
+
+
 def shards(
     corpus: Corpus, cache: StageCache, tokenizer: PreTrainedTokenizerFast, side: Side, causal: bool = False
 ) -> TrainingText:
     inputs = Inputs(build_recipe({"source": "m", "language": "fr"}), corpus.folder, {"text": "hash"})
-    return make_shards(cache, inputs, corpus, side, tokenizer, lambda share, note: None, causal=causal)
+    return make_shards(cache, inputs, corpus, side, tokenizer, quietly, causal=causal)
 
 
 def test_text_is_the_text_given_else_the_side_of_the_bitext(corpus: Corpus):

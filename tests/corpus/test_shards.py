@@ -44,9 +44,7 @@ def written(tmp_path: Path) -> Path:
 def test_tokens_are_those_of_the_tokenizer(
     tmp_path: Path, any_tokenizer: PreTrainedTokenizerFast, separator: int | None
 ):
-    write_shards(
-        tmp_path, iter(LINES), plain_backend(any_tokenizer), separator, shard_tokens=700, batch_characters=900
-    )
+    write_shards(tmp_path, iter(LINES), plain_backend(any_tokenizer), separator, shard_tokens=700, batch_characters=900)
     stream = open_shards(tmp_path, verify=True)
     lines = [any_tokenizer(line, add_special_tokens=False).input_ids for line in LINES]
     flat = [token for line in lines for token in (line if separator is None else [*line, separator])]

@@ -32,7 +32,9 @@ def test_lines_go_by_content_alone(lines: list[str]):
     st.lists(st.integers(0, 3000), max_size=800), st.sampled_from([0.02, 0.3, 1.0]), st.integers(1, 20),
     st.integers(1, 60),
 )  # fmt: skip
-def test_what_is_forgotten_on_the_way_changes_nothing(numbers: list[int], share: float, at_most: int, at_most_bytes: int):
+def test_what_is_forgotten_on_the_way_changes_nothing(
+    numbers: list[int], share: float, at_most: int, at_most_bytes: int
+):
     """With few lines wanted, digests that cannot be among them are thrown away again and again."""
     lines = [f"line {number}" for number in numbers]
     held = HeldOut(iter(lines), share, at_most, at_most_bytes)

@@ -46,9 +46,7 @@ def mlm(folder: Path, kill_at: int | None = None, fresh_head: bool = False, **ke
     keys = {"steps": 12, "batch_size": 2, "sequence_length": 16, "head_steps": 3, "checkpoint_seconds": 0} | keys
     recipe = resolve_training(TrainingRecipe(objective="mlm", precision="float32", **keys), "masked")
     pairs = tiny.cipher_pairs(60)
-    trainer = language_model_trainer(
-        source, target, *streams(source, target, pairs), recipe, 0, folder, fresh_head
-    )
+    trainer = language_model_trainer(source, target, *streams(source, target, pairs), recipe, 0, folder, fresh_head)
     if kill_at is not None:
         inner = trainer._step
 
