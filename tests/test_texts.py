@@ -15,7 +15,7 @@ from lingraft.cache import StageCache
 from lingraft.corpus import HeldOut
 from lingraft.recipe import build_recipe
 from lingraft.surgery import load_model
-from lingraft.texts import Corpus, Inputs, Side, TrainingText, make_shards
+from lingraft.texts import Corpus, Inputs, Language, TrainingText, make_shards
 
 LINES = tiny.english_lines(200, seed=9)
 
@@ -36,7 +36,7 @@ def quietly(_share: float, _note: str) -> None:
 
 
 def shards(
-    corpus: Corpus, cache: StageCache, tokenizer: PreTrainedTokenizerFast, side: Side, causal: bool = False
+    corpus: Corpus, cache: StageCache, tokenizer: PreTrainedTokenizerFast, side: Language, causal: bool = False
 ) -> TrainingText:
     inputs = Inputs(build_recipe({"source": "m", "language": "fr"}), corpus.folder, {"text": "hash"})
     return make_shards(cache, inputs, corpus, side, tokenizer, quietly, causal=causal)

@@ -29,7 +29,7 @@ from .surgery import (
     with_masked_lm_head,
 )
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
-from .texts import Corpus, Inputs, Side, TrainingText, make_shards, tokenizer_key
+from .texts import Corpus, Inputs, Language, TrainingText, make_shards, tokenizer_key
 from .training import Progress, distillation_trainer, language_model_trainer
 from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
 
@@ -176,9 +176,9 @@ def make_training(
     key = [grafted.key, training.model_dump(exclude={"checkpoint_seconds"})]
     checkpoints = cache.path("checkpoints", key)
 
-    text: dict[Side, TrainingText] = {}
+    text: dict[Language, TrainingText] = {}
     if objective != "distill":
-        folders: dict[Side, Path] = {"xx": grafted.target, "en": inputs.source_folder}
+        folders: dict[Language, Path] = {"xx": grafted.target, "en": inputs.source_folder}
         for side, folder in folders.items():
             tokenizer = load_tokenizer(folder)
             text[side] = make_shards(cache, inputs, corpus, side, tokenizer, update, causal=objective == "clm")

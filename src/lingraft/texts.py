@@ -30,7 +30,7 @@ from .training import text_marks
 from .vocabulary import plain_backend, special_ids, tokenizer_hash
 
 #: English, and the new language
-Side = Literal["en", "xx"]
+Language = Literal["en", "xx"]
 
 #: part of every key: raised when a stage gives something else for the same inputs
 _VERSION = 2
@@ -82,21 +82,21 @@ class Corpus:
         """Held-out sentence pairs, or none."""
         return list(zip(self._lines("eval.en"), self._lines("eval.xx"), strict=True))
 
-    def _text(self, side: Side) -> Path:
+    def _text(self, side: Language) -> Path:
         path = self.folder / f"text.{side}"
         return path if path.is_file() else self.folder / f"bitext.{side}"
 
-    def text(self, side: Side) -> Iterator[str]:
+    def text(self, side: Language) -> Iterator[str]:
         """Running text of a language, line by line: the text given, else the bitext's side."""
         with self._text(side).open(encoding="utf-8") as stream:
             for line in stream:
                 yield line[:-1]
 
-    def head(self, side: Side, lines: int) -> list[str]:
+    def head(self, side: Language, lines: int) -> list[str]:
         """The first lines of a language's running text."""
         return list(islice(self.text(side), lines))
 
-    def distinct(self, side: Side, lines: int) -> list[str]:
+    def distinct(self, side: Language, lines: int) -> list[str]:
         """The first different lines of a language's running text."""
         found: dict[str, None] = {}
         for line in self.text(side):
@@ -105,7 +105,7 @@ class Corpus:
             found.setdefault(line)
         return list(found)
 
-    def sample(self, side: Side, at_most_bytes: int) -> list[str]:
+    def sample(self, side: Language, at_most_bytes: int) -> list[str]:
         """Running text of a language: all of it, or lines at even distances of about so many UTF-8 bytes."""
         share = min(1.0, at_most_bytes / self._text(side).stat().st_size)
         return [line for k, line in enumerate(self.text(side)) if int((k + 1) * share) > int(k * share)]
@@ -196,7 +196,7 @@ class TrainingText:
 
 
 def make_shards(
-    cache: StageCache, inputs: Inputs, corpus: Corpus, side: Side, tokenizer: PreTrainedTokenizerBase,
+    cache: StageCache, inputs: Inputs, corpus: Corpus, side: Language, tokenizer: PreTrainedTokenizerBase,
     update: Callable[[float, str], None], *, causal: bool,
 ) -> TrainingText:  # fmt: skip
     """Splits a language's text by content into training and held-out lines and tokenises the former.

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from . import stages, texts
 from .cache import StageCache, digest, file_digest, publish, remove, remove_leftovers, write_aside
-from .corpus import check_readable, check_text, hub_fingerprint, is_hub, split_bitext
+from .corpus import absolute_hub, check_readable, check_text, hub_fingerprint, is_hub, split_bitext
 from .errors import InputError, OutputError, RecipeError
 from .inputs import Bitext, Text, persist_inputs
 from .recipe import Recipe, build_recipe, put, read_recipe_file
@@ -165,7 +165,7 @@ def _absolute(recipe: Recipe) -> Recipe:
     """The recipe with absolute paths, so that it means the same from any folder."""
 
     def file(name: str) -> str:
-        return name if is_hub(name) else str(Path(name).expanduser().absolute())
+        return absolute_hub(name) if is_hub(name) else str(Path(name).expanduser().absolute())
 
     def text(names: Sequence[str]) -> tuple[str, ...]:
         return tuple(file(name) for name in names)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lingraft.corpus import check_text, hub_fingerprint, is_hub, read_text
+from lingraft.corpus import absolute_hub, check_text, hub_fingerprint, is_hub, read_text
 from lingraft.errors import CorpusError, MissingExtraError
 
 Rows = list[dict[str, Any]]
@@ -112,6 +112,15 @@ def test_the_state_of_a_data_set(hub):
     assert hub_fingerprint("hf:plain") is None
     with pytest.raises(CorpusError, match="'hf:gone' could not be read"):
         hub_fingerprint("hf:gone")
+
+
+def test_a_local_folder_is_named_from_anywhere(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "set").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert absolute_hub("hf:set") == absolute_hub("hf:./set") == f"hf:{tmp_path / 'set'}"
+    assert absolute_hub("hf:set:fr::text") == f"hf:{tmp_path / 'set'}:fr::text"
+    for name in ("hf:org/set", "hf:other:fr", "hf:"):
+        assert absolute_hub(name) == name
 
 
 def test_without_the_datasets_library_the_pip_line_is_shown(monkeypatch: pytest.MonkeyPatch):

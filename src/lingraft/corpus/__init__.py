@@ -2,7 +2,7 @@
 
 from .clean import Counts, clean, clean_pairs, clean_text, read_bitext, split_bitext
 from .files import check_readable, read_blocks, read_lines
-from .hub import check_text, hub_fingerprint, is_hub, read_text
+from .hub import absolute_hub, check_text, hub_fingerprint, is_hub, read_text
 from .sequences import TokenSequences
 from .shards import open_shards, write_shards
 from .split import HeldOut
@@ -13,6 +13,7 @@ __all__ = [
     "HeldOut",
     "TokenSequences",
     "TokenStream",
+    "absolute_hub",
     "check_readable",
     "check_text",
     "clean",

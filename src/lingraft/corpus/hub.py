@@ -21,6 +21,13 @@ def is_hub(name: str | Path) -> bool:
     return str(name).startswith("hf:")
 
 
+def absolute_hub(name: str) -> str:
+    """The name of a data set; one that is a local folder with its absolute path."""
+    dataset, colon, rest = name.removeprefix("hf:").partition(":")
+    folder = Path(dataset).expanduser()
+    return f"hf:{folder.absolute()}{colon}{rest}" if dataset and folder.is_dir() else name
+
+
 def split_hub_name(name: str, form: str) -> tuple[str, list[str | None]]:
     """The data set and what else the name says, None where it is silent; CorpusError if it is not of that form."""
     dataset, *rest = name.removeprefix("hf:").split(":")
