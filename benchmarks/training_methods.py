@@ -299,9 +299,10 @@ def lingraft(job: Job, say: Callable[[str], None]) -> None:
     settings: precision, as in a recipe; what else there is are switches of the objective, which are set to other values
     than their defaults. All that this benchmark knows of lingraft is in this function.
     """
+    from lingraft.evidence import encode
     from lingraft.recipe import TrainingRecipe
     from lingraft.surgery import from_transformers
-    from lingraft.training import language_model_trainer, resolve_training
+    from lingraft.training import language_model_trainer, resolve_training, text_stream
 
     of_recipe = {name: value for name, value in job.settings.items() if name == "precision"}
     switches = {name: value for name, value in job.settings.items() if name != "precision"}
@@ -318,7 +319,11 @@ def lingraft(job: Job, say: Callable[[str], None]) -> None:
         ), "masked",
     )  # fmt: skip
     say(recipe.precision)
-    language_model_trainer(source, target, english, foreign, recipe, job.seed, Path(job.folder)).run()
+    streams = [
+        text_stream(model, encode(model.tokenizer, list(text)))
+        for model, text in ((source, english), (target, foreign))
+    ]
+    language_model_trainer(source, target, *streams, recipe, job.seed, Path(job.folder)).run()
 
 
 LOOPS = {"run_mlm": run_mlm, "plain": plain, "lingraft": lingraft}

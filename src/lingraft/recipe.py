@@ -36,8 +36,9 @@ class _Section(BaseModel):
 class CorpusRecipe(_Section):
     """What is read and what is dropped.
 
-    text: files in the new language; empty means the foreign side of the bitext. source_text: English files; empty
-    means the English side. max_chars: longer lines (and pairs with a longer side) are dropped and counted.
+    text: files in the new language, or hub data sets (``hf:DATASET[:CONFIG[:SPLIT[:COLUMN]]]``); empty means the
+    foreign side of the bitext. source_text: English text likewise; empty means the English side. max_chars: longer
+    lines (and pairs with a longer side) are dropped and counted.
     """
 
     text: tuple[str, ...] = ()
@@ -48,8 +49,9 @@ class CorpusRecipe(_Section):
 class VocabularyRecipe(_Section):
     """The new language's tokenizer.
 
-    tokenizer: a folder or hub id to use as it is; without it one is trained on the text. size: tokens wanted; without
-    it 32,000 or what the text supports, whichever is smaller. min_count: a merge must be seen this often in training.
+    tokenizer: a folder or hub id to use as it is; without it one is trained on the text (of more than 256 MB, on lines
+    at even distances). size: tokens wanted; without it 32,000 or what the text supports, whichever is smaller.
+    min_count: a merge must be seen this often in training.
     """
 
     tokenizer: str | None = None

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import tiny
 from lingraft.evidence import build_table, encode
 from lingraft.surgery import LanguageModel, from_transformers, graft, share_body
+from lingraft.training import text_stream
 from lingraft.training.encoder import embed_tokens, flop_forward, gather, head_logits, hidden_states
 from lingraft.training.masking import generator_for, mask_tokens
 from lingraft.training.objectives import LanguageModelling, Side, causal_loss, masked_loss
@@ -127,7 +128,7 @@ def pair(family: str) -> tuple[LanguageModel, LanguageModel]:
 
 
 def objective(source: LanguageModel, target: LanguageModel, batch_size: int = 4, **how: bool) -> LanguageModelling:
-    text = encode(source.tokenizer, tiny.english_lines(60))
+    text = text_stream(source, encode(source.tokenizer, tiny.english_lines(60)))
     return LanguageModelling(
         Side(source, text, 16), Side(target, text, 16), masked=source.kind == "masked", batch_size=batch_size,
         mask_rate=0.2, seed=1, device=CPU, **how,

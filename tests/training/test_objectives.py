@@ -8,6 +8,7 @@ import tiny
 from lingraft.corpus import TokenSequences
 from lingraft.evidence import build_table, encode
 from lingraft.surgery import LanguageModel, from_transformers, graft, load_model, share_body
+from lingraft.training import text_stream
 from lingraft.training.objectives import Distillation, LanguageModelling, Side, framed
 
 CPU = torch.device("cpu")
@@ -23,7 +24,7 @@ def pair_of_models(language_model: LanguageModel) -> tuple[LanguageModel, Langua
 
 def test_masked_step_depends_on_seed_and_step_alone(masked: LanguageModel):
     source, target = pair_of_models(masked)
-    text = encode(source.tokenizer, tiny.english_lines(60))
+    text = text_stream(source, encode(source.tokenizer, tiny.english_lines(60)))
 
     def loss(step: int, seed: int) -> float:
         objective = LanguageModelling(

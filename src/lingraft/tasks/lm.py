@@ -13,7 +13,7 @@ from ..corpus import TokenSequences
 from ..errors import ModelError, RecipeError
 from ..evidence import encode
 from ..surgery import LanguageModel
-from ..training.data import PackedBlocks
+from ..training.data import PackedBlocks, text_stream
 from ..training.masking import Masked, generator_for, mask_tokens
 from ..training.objectives import Side, causal_loss, masked_loss
 from ..vocabulary import special_ids
@@ -27,10 +27,10 @@ _MASK_SEED = 15_000
 
 def _batches(packed: PackedBlocks, batch_size: int) -> Iterator[Array]:
     """All blocks once, the last one by itself and without what it was filled up with."""
-    whole = packed.blocks[: packed.n_blocks - 1]
-    for start in range(0, len(whole), batch_size):
-        yield whole[start : start + batch_size]
-    yield packed.blocks[-1:, : packed.last_length]
+    whole = np.arange(packed.n_blocks - 1)
+    for start in range(0, whole.size, batch_size):
+        yield packed.take(whole[start : start + batch_size])
+    yield packed.take(np.array([packed.n_blocks - 1]))[:, : packed.last_length]
 
 
 def _windows(
@@ -100,14 +100,14 @@ def evaluate_lm(
             "A pseudo-log-likelihood is for masked language models; a causal model's loss is exact as it is (fixed)."
         )
     text = encode(language_model.tokenizer, lines)
-    side = Side(language_model, text, length)
+    side = Side(language_model, text_stream(language_model, text), length)
     device = next(language_model.model.parameters()).device
     roles = special_ids(language_model.tokenizer)
     total: list[Array] = [np.zeros(0)]
     predicted: list[Array] = [np.zeros(0)]
     with torch.inference_mode():
         if language_model.kind == "causal":
-            longest = max(2, side.blocks.blocks.shape[1])
+            longest = max(2, side.blocks.length)
             for ids, wanted in _windows(text, longest, roles.get("bos"), roles.get("eos"), batch_size):
                 windows = torch.from_numpy(ids.astype(np.int64)).to(device)
                 every = causal_loss(language_model.model, windows).cpu().numpy()

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..corpus import TokenSequences
+from ..corpus import TokenSequences, TokenStream
 from ..errors import RecipeError
 from ..evidence import encode
 from ..recipe import TrainingRecipe, budget_seconds
@@ -89,14 +89,13 @@ def _groups(source: LanguageModel, target: LanguageModel, fresh_head: bool) -> G
 
 
 def language_model_trainer(
-    source: LanguageModel, target: LanguageModel, english: Sequence[str], foreign: Sequence[str],
-    recipe: TrainingRecipe, seed: int, folder: Path, fresh_head: bool = False,
+    source: LanguageModel, target: LanguageModel, english: TokenStream, foreign: TokenStream, recipe: TrainingRecipe,
+    seed: int, folder: Path, fresh_head: bool = False,
 ) -> Trainer:  # fmt: skip
-    """Objectives ``mlm`` and ``clm`` on text of both languages; the recipe must be resolved."""
+    """Objectives ``mlm`` and ``clm`` on text of both languages (`text_stream`); the recipe must be resolved."""
     device = default_device()
-    texts = [encode(model.tokenizer, list(lines)) for model, lines in ((source, english), (target, foreign))]
     if fresh_head:
-        for model, text in zip((source, target), texts, strict=True):
+        for model, text in ((source, english), (target, foreign)):
             _start_bias(model, text)
     _share(source, target, device)
     apart = recipe.documents == "apart"
@@ -104,7 +103,7 @@ def language_model_trainer(
     for model in (source, target):
         use_kernel(model.model, kernel)
     objective = LanguageModelling(
-        Side(source, texts[0], recipe.sequence_length), Side(target, texts[1], recipe.sequence_length),
+        Side(source, english, recipe.sequence_length), Side(target, foreign, recipe.sequence_length),
         masked=recipe.objective == "mlm", batch_size=_decided(recipe.batch_size), mask_rate=recipe.mask_rate, seed=seed,
         device=device, mask_scheme=recipe.mask_scheme, apart=apart,
     )  # fmt: skip
@@ -122,11 +121,12 @@ def check_objective(objective: str, source: LanguageModel) -> None:
         raise RecipeError("Objective 'mlm' needs a mask token, and the source model's tokenizer names none.")
 
 
-def _start_bias(language_model: LanguageModel, text: TokenSequences) -> None:
+def _start_bias(language_model: LanguageModel, text: TokenStream) -> None:
     """Sets a fresh output bias to the log frequencies of the tokens, the best answer before anything is learned."""
     bias = vocabulary_parameters(language_model.model).get("bias")
     if bias is not None:
-        counts = torch.bincount(torch.from_numpy(text.ids).long(), minlength=bias.numel()).float() + 1
+        counts = torch.ones(bias.numel())
+        counts[: text.counts.size] += torch.from_numpy(text.counts)
         with torch.no_grad():
             bias.copy_((counts / counts.mean()).log())
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from ..corpus import TokenSequences
+from ..corpus import TokenSequences, TokenStream
 from ..errors import CorpusError
 from ..surgery import LanguageModel
 from ..vocabulary import all_special_ids, frame, special_ids
 from .attention import documents_of
-from .data import LengthBatches, PackedBlocks, pad
+from .data import LengthBatches, PackedBlocks, pad, text_marks
 from .encoder import cross_entropy, embed_tokens, flop_forward, head_logits, hidden_states
 from .masking import Masked, MaskScheme, generator_for, mask_tokens
 
@@ -67,17 +67,16 @@ def causal_loss(model: PreTrainedModel, ids: Tensor) -> Tensor:
 class Side:
     """One language of language modelling: its model and its packed text."""
 
-    def __init__(self, language_model: LanguageModel, text: TokenSequences, length: int) -> None:
+    def __init__(self, language_model: LanguageModel, text: TokenStream, length: int) -> None:
         tokenizer = language_model.tokenizer
         roles = special_ids(tokenizer)
-        opening = None if language_model.kind == "causal" else roles.get("cls", roles.get("bos"))
-        closing = roles.get("eos") if language_model.kind == "causal" else roles.get("sep", roles.get("eos"))
+        opening, closing = text_marks(tokenizer, causal=language_model.kind == "causal")
         self.model = language_model.model
         self.separator = closing
-        self.blocks = PackedBlocks(text, min(length, language_model.max_length), opening, closing)
+        self.blocks = PackedBlocks(text, min(length, language_model.max_length), opening)
         self.special = np.zeros(len(tokenizer), bool)
         self.special[sorted(all_special_ids(tokenizer) | set(roles.values()))] = True
-        if self.special[text.ids].all():
+        if self.special[np.flatnonzero(text.counts)].all():
             raise CorpusError("The tokenizer knows no token of the text: is it text of the tokenizer's language?")
         self.mask_id = roles.get("mask", -1)
         self.n_tokens = len(tokenizer)
