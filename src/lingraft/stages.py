@@ -30,7 +30,7 @@ from .surgery import (
 )
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
 from .texts import Corpus, Inputs, Language, TrainingText, make_shards, tokenizer_key
-from .training import Progress, distillation_trainer, language_model_trainer
+from .training import Progress, Tracking, distillation_trainer, language_model_trainer
 from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
 
 Update = Callable[[float, str], None]
@@ -171,9 +171,10 @@ def _language_models(inputs: Inputs, grafted: Models, objective: str) -> tuple[L
 
 
 def make_training(
-    cache: StageCache, inputs: Inputs, training: TrainingRecipe, grafted: Models, corpus: Corpus, update: Update
-) -> Models:
-    """Trains from the graft; interrupted, it goes on from its newest checkpoint."""
+    cache: StageCache, inputs: Inputs, training: TrainingRecipe, grafted: Models, corpus: Corpus, update: Update,
+    tracks: Path,
+) -> Models:  # fmt: skip
+    """Trains from the graft; interrupted, it goes on from its newest checkpoint. tracks: the trackers' folder."""
     objective, seed = training.objective, inputs.recipe.seed
     key = [grafted.key, training.model_dump(exclude=_WITHOUT_EFFECT)]
     checkpoints = cache.path("checkpoints", key)
@@ -187,6 +188,7 @@ def make_training(
 
     def on_step(progress: Progress) -> None:
         update(progress.step / progress.steps, str(progress))
+        tracking.log(progress)
 
     def make(folder: Path) -> None:
         source, target, fresh = _language_models(inputs, grafted, objective)
@@ -228,7 +230,8 @@ def make_training(
             report["self_check"]["source"] = self_check(source, folder / "source", texts)
         (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
-    folder = cache.stage("trained", key, make)
+    with Tracking(training.track, tracks, training.model_dump(mode="json")) as tracking:
+        folder = cache.stage("trained", key, make)
     shutil.rmtree(checkpoints, ignore_errors=True)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     source = inputs.source_folder if _english_unchanged(training) else folder / "source"

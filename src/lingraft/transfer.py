@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +21,12 @@ from filelock import FileLock, Timeout
 from . import stages, texts
 from .cache import StageCache, digest, file_digest, publish, remove, remove_leftovers, write_aside
 from .corpus import absolute_hub, check_readable, check_text, hub_fingerprint, is_hub, split_bitext
-from .errors import InputError, OutputError, RecipeError
+from .errors import InputError, OutputError, RecipeError, StoppedError
 from .inputs import Bitext, Text, persist_inputs
 from .recipe import Recipe, build_recipe, put, read_recipe_file
 from .report import environment, peak_memory_mb, write_run
 from .surgery import LanguageModel, load_model, resolve_model
-from .training import check_objective, resolve_training
+from .training import check_objective, check_trackers, resolve_training
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -77,6 +78,7 @@ def transfer(
     steps: int | None = None,
     tokens: int | None = None,
     budget: str | None = None,
+    track: Sequence[str] = (),
     seed: int = 0,
     settings: dict[str, Any] | None = None,
     on_progress: OnProgress | None = None,
@@ -85,10 +87,12 @@ def transfer(
 
     model: folder, hub id, or a loaded model (a SentenceTransformer, a pair of transformers model and tokenizer).
     to: BCP 47 tag. out: the run's folder. bitext: file names, or a list of (English, foreign) pairs. text, source_text:
-    file names, or lists of lines. settings: further recipe keys with dots, e.g. ``{"training.batch_size": 32}``.
+    file names, or lists of lines. track: ``jsonl``, ``tensorboard``, ``wandb``. settings: further recipe keys with
+    dots, e.g. ``{"training.batch_size": 32}``.
 
     Given loaded objects nothing touches the network; they are written to ``out/inputs`` first, so that the run can be
-    resumed. Raises InputError for what was given, RunError for what failed.
+    resumed. Raises InputError for what was given, RunError for what failed, and StoppedError where SIGTERM or SIGINT
+    came while it trained; `resume` then goes on.
     """
     directory = Path(out)
     with _removed_if_refused(directory):
@@ -105,6 +109,7 @@ def transfer(
             "training.steps": steps,
             "training.tokens": tokens,
             "training.budget": budget,
+            "training.track": track or None,
             **(settings or {}),
         }.items():
             if value is not None:
@@ -211,6 +216,7 @@ def check_inputs(recipe: Recipe) -> None:
     input_texts(recipe)
     if not recipe.evidence.bitext:
         raise RecipeError("No evidence: give at least one --bitext, from which the correspondence of words is learned.")
+    check_trackers(recipe.training.track)
     resolve_model(recipe.source)
 
 
@@ -226,7 +232,11 @@ def run_recipe(recipe: Recipe, directory: Path, on_progress: OnProgress | None =
         with _locked(directory):
             _claim(directory, recipe)
             run = _Run(recipe, directory, on_progress or _log_progress)
-            report = run.execute()
+            try:
+                report = run.execute()
+            except StoppedError as stopped:
+                message = f"{stopped} Go on with: lingraft resume {shlex.quote(str(directory))}"
+                raise StoppedError(message, stopped.signal_number) from None
             report["seconds"]["this_call"] = round(time.perf_counter() - began, 2)
             write_run(directory, report)
     return TransferResult(directory, run.recipe, report)
@@ -334,7 +344,9 @@ class _Run:
         final = grafted
         if training.objective != "none":
             update = self._step("training")
-            final = stages.make_training(self.cache, inputs, training, grafted, corpus, update)
+            final = stages.make_training(
+                self.cache, inputs, training, grafted, corpus, update, self.directory / "track"
+            )
             self.report["training"] = final.report
             update(1.0, f"{final.report['steps']:,} steps")
 

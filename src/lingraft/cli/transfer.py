@@ -62,6 +62,9 @@ def transfer(
     steps: Annotated[int | None, typer.Option("--steps", help="Train for so many steps.")] = None,
     tokens: Annotated[int | None, typer.Option("--tokens", help="Train on so many tokens.")] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="Train for so long: 90m, 1h30m, 45s.")] = None,
+    track: Annotated[
+        list[str], typer.Option("--track", help="Send the meter's lines to jsonl, tensorboard or wandb as well.")
+    ] = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.", min=0)] = None,
     recipe: Annotated[Path | None, typer.Option("--recipe", help="A YAML recipe; options override its keys.")] = None,
     settings: Annotated[
@@ -89,6 +92,7 @@ def transfer(
         "training.steps": steps,
         "training.tokens": tokens,
         "training.budget": budget,
+        "training.track": track or None,
         "seed": seed,
     }.items():
         if value is not None:

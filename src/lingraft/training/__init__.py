@@ -6,14 +6,17 @@ from .loop import Trainer
 from .meter import Progress
 from .objectives import causal_loss, framed, masked_loss
 from .precision import autocast, default_device, resolve_precision
+from .tracking import Tracking, check_trackers
 
 __all__ = [
     "DEFAULTS",
     "Progress",
+    "Tracking",
     "Trainer",
     "autocast",
     "causal_loss",
     "check_objective",
+    "check_trackers",
     "default_device",
     "distillation_trainer",
     "framed",

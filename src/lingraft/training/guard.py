@@ -20,6 +20,9 @@ _ENOUGH = 20
 #: the standard deviation of a normal distribution over its median absolute deviation
 _DEVIATION = 1.4826
 
+#: no smaller loss is said to explode, however near zero the ones before it were
+_HARMLESS = 0.1
+
 #: so many updates in a row without a finite gradient end a run; fp16's scale has then been halved to below one
 _HOPELESS = 20
 
@@ -49,10 +52,11 @@ class Bad:
 class Guard:
     """Judges every step's losses, some steps later.
 
-    A loss is bad if it is no finite number, or above ``2 * median + 10 * spread`` of the up to 100 losses of its name
-    before it, the spread being 1.4826 times their median absolute deviation; nothing is said to explode before there
-    are 20. Of what `read_losses` gives, the names that begin with ``loss`` are judged. The judgement of a step depends
-    on the steps before it and not on when it was passed, so a run that was killed comes to the same.
+    A loss is bad if it is no finite number, or if it explodes: if it is above ``2 * exp(median + 6 * spread)`` of the
+    logarithms of the up to 100 losses of its name before it, the spread being 1.4826 times their median absolute
+    deviation. Logarithms, because near zero losses differ by factors. Nothing is said to explode before there are 20,
+    or below 0.1. Of what `read_losses` gives, the names that begin with ``loss`` are judged. The judgement of a step
+    depends on the steps before it and not on when it was passed, so a run that was killed comes to the same.
 
     recent: those losses. skipped: steps, from 0, whose batch is left out. rollbacks: how often the run went back.
     unapplied, unapplied_in_a_row: updates left out because their gradient was not finite.
@@ -66,11 +70,12 @@ class Guard:
 
     def limit(self, name: str) -> float:
         """The largest loss that is not bad."""
-        recent = self.recent.get(name, [])
+        recent = [math.log(max(value, 1e-9)) for value in self.recent.get(name, [])]
         if len(recent) < _ENOUGH:
             return math.inf
         middle = median(recent)
-        return 2 * middle + 10 * _DEVIATION * median(abs(value - middle) for value in recent)
+        spread = _DEVIATION * median(abs(value - middle) for value in recent)
+        return max(_HARMLESS, 2 * math.exp(min(middle + 6 * spread, 700.0)))
 
     def judge(self, readings: Iterable[tuple[int, Mapping[str, float]]]) -> Bad | None:
         """The first bad step among the next ones, or None if all are good.

@@ -30,6 +30,9 @@ from .stopping import StopSignals
 from .timing import Clock, RunClock
 from .update import NOT_FINITE, Update
 
+#: steps that were enqueued and not looked at yet, with their losses on the device
+Pending = list[tuple[int, dict[str, Tensor]]]
+
 _log = logging.getLogger("lingraft")
 
 #: writing checkpoints takes at most one part in so many of the time
@@ -101,12 +104,12 @@ class Trainer:
             state = self._restored() or self._planned()
             state = self._train(state, meter, signals, on_step, after_head)
         self._groups.only("all")
-        if signals.received is not None:
-            raise StoppedError(
-                f"Stopped by {signals.received.name} after step {state.step:,} of {state.plan.steps:,}; the checkpoint "
-                f"is in '{self._folder}'.", signals.received,
-            )  # fmt: skip
         plan, guard = state.plan, state.guard
+        if signals.received is not None:
+            done = f"step {state.step:,} of {plan.steps:,}"
+            raise StoppedError(
+                f"Stopped by {signals.received.name} after {done}, with everything saved.", signals.received
+            )
         return {
             "steps": plan.steps, "head_steps": plan.embeddings_from,
             "embedding_steps": state.stage_steps.get("embeddings", 0),
@@ -122,7 +125,7 @@ class Trainer:
     ) -> State:  # fmt: skip
         schedule, clock = self._schedule, RunClock(state.seconds, self._clock)
         stage: Stage | None = None
-        pending: list[tuple[int, dict[str, Tensor]]] = []
+        pending: Pending = []
         saved, writing = clock(), 0.0
         meter.restart(saved)
         while state.step < state.plan.steps and signals.received is None:
@@ -132,54 +135,58 @@ class Trainer:
             if state.plan.stage(state.step) != stage:
                 stage = state.plan.stage(state.step)
                 self._groups.only(stage)
-            state.plan.set_rates(self._optimizer, state.step, schedule.warmup_share)
-            rate = next(group["lr"] for group in self._optimizer.param_groups if group["part"] == stage)
-            if state.step not in state.guard.skipped:
-                both = stage != "embeddings"
-                pending.append((state.step, self._update(state.step, both)))
-                tokens = self._objective.tokens(state.step, both)
-                state.tokens += tokens
-                meter.count(tokens, both)
-                state.pace.count(stage)
-            state.stage_steps[stage] = state.stage_steps.get(stage, 0) + 1
-            state.step += 1
+            self._step(state, stage, pending, meter)
 
             late = schedule.seconds is not None and clock() >= schedule.seconds
-            due = late or signals.received is not None
-            due = due or clock() - saved >= max(schedule.checkpoint_seconds, _WRITING * writing)
-            if not due and state.step % state.plan.interval and state.step < state.plan.steps:
+            due = clock() - saved >= max(schedule.checkpoint_seconds, _WRITING * writing)
+            saving = due or late or signals.received is not None
+            if not saving and state.step % state.plan.interval and state.step < state.plan.steps:
                 continue
             bad = self._look(state, pending)
-            pending.clear()
             if bad is not None:
                 state, stage = self._rolled_back(state, bad), None
                 state.pace.since = clock()
                 meter.restart(clock())
                 continue
-            if due and schedule.seconds is not None:
+            if saving and schedule.seconds is not None:
                 state.pace.correct(clock())
                 left = usable(schedule, schedule.seconds - clock(), clock() - saved, writing)
                 state.plan.fit(state.step, left, state.pace.cost)
             last = state.step == state.plan.steps
             if last or state.step % state.plan.interval == 0:
-                line = meter.line(state.step, state.plan, stage, _means(state), rate, clock())
-                state.history.append(
-                    {"step": line.step, "stage": stage, "seconds": round(line.seconds, 3), "learning_rate": rate}
-                    | line.losses
-                )
+                line = meter.line(state.step, state.plan, stage, _means(state), self._rate(stage), clock())
+                state.history.append(line.entry())
                 state.sums = {}
                 if on_step:
                     on_step(line)
-            if due or last:
+            if saving or last:
                 state.seconds = before = clock()
                 self._save(state)
                 saved = clock()
                 writing = saved - before if schedule.checkpoint_seconds else 0.0
         return state
 
-    def _look(self, state: State, pending: list[tuple[int, dict[str, Tensor]]]) -> Bad | None:
-        """Waits for the device and reads the losses of the steps since the last time: a bad one, or into the sums."""
+    def _step(self, state: State, stage: Stage, pending: Pending, meter: Meter) -> None:
+        """Enqueues the next step, unless the guard has it left out."""
+        state.plan.set_rates(self._optimizer, state.step, self._schedule.warmup_share)
+        if state.step not in state.guard.skipped:
+            both = stage != "embeddings"
+            pending.append((state.step, self._update(state.step, both)))
+            tokens = self._objective.tokens(state.step, both)
+            state.tokens += tokens
+            meter.count(tokens, both)
+            state.pace.count(stage)
+        state.stage_steps[stage] = state.stage_steps.get(stage, 0) + 1
+        state.step += 1
+
+    def _rate(self, stage: Stage) -> float:
+        """The learning rate of the parameters a stage is named after."""
+        return next((float(group["lr"]) for group in self._optimizer.param_groups if group["part"] == stage), 0.0)
+
+    def _look(self, state: State, pending: Pending) -> Bad | None:
+        """Waits for the device and takes in the losses of the steps since the last time; gives the first bad one."""
         readings = read_losses(pending)
+        pending.clear()
         bad = state.guard.judge(readings)
         for _, losses in readings:
             for name, value in losses.items():

@@ -47,6 +47,11 @@ class Progress:
             parts.append(f"{self.memory_mb:,} MB")
         return "  ".join([*parts, f"{timedelta(seconds=round(self.seconds_to_go))} to go"])
 
+    def entry(self) -> dict[str, Any]:
+        """What run.json keeps of it."""
+        kept = {"step": self.step, "stage": self.stage, "seconds": round(self.seconds, 3)}
+        return kept | {"learning_rate": self.learning_rate} | self.losses
+
     def values(self) -> dict[str, float]:
         """All numbers that are known, by name, without the step's."""
         numbers = {name: value for name, value in vars(self).items() if name not in ("step", "stage", "losses")}
