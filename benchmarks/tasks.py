@@ -66,6 +66,8 @@ class Bench:
         """The task model on an encoder, fine-tuned in English."""
         # an English model that training left as it is is one and the same encoder
         name = "english" if same_encoder(encoder, self.arguments.model) else encoder.parent.name
+        if name == "english" and self.arguments.trained:
+            return Path(self.arguments.trained)
         out = self.work / f"trained-{name}"
         if not out.is_dir():
             files = ("nli/en.train.tsv", "xnli/dev.en.tsv")
@@ -104,6 +106,8 @@ class Bench:
                 if not swapped.is_dir():
                     lingraft("swap", "--task-model", trained, "--to", transferred / "target", "--out", swapped)
                 scored(kind, language, swapped)
+                if trained != english and "en" not in results[kind]:
+                    scored(kind, "en", trained)  # training changed the English model too; of the first language's run
                 if self.arguments.remove:
                     shutil.rmtree(swapped)
         return results
@@ -130,6 +134,7 @@ def main() -> None:
     parser.add_argument("--runs", action="append", default=[], help="folders of transfers, XX for the language")
     parser.add_argument("--languages", default=",".join(LANGUAGES))
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--trained", type=Path, help="the task model on MODEL, where it was fine-tuned before")
     parser.add_argument("--set", action="append", default=[], help="a setting of lingraft finetune")
     parser.add_argument("--remove", action="store_true", help="remove swapped models once they are scored")
     arguments = parser.parse_args()
@@ -144,6 +149,32 @@ def main() -> None:
         for kind, scores in results.items():
             cells = [cell(scores[each][0], name) if each in scores else "" for each in languages]
             print(f"| {kind} | {' | '.join(cells)} |")
+            if kind != "untouched":
+                print(f"| {kind}, behind English | {' | '.join(gaps(scores, results['untouched'], languages, name))} |")
+    if arguments.task == "parse":
+        others(results, languages)
+
+
+def gaps(
+    scores: dict[str, list[Result]], untouched: dict[str, list[Result]], languages: list[str], name: str
+) -> list[str]:
+    """How many points a language is behind English, which the same task model reads as it was trained."""
+    english = (scores if "en" in scores else untouched)["en"][0][name]
+    return [
+        f"{100 * (english - scores[each][0][name]):.1f}" if each in scores and each != "en" else ""
+        for each in languages
+    ]
+
+
+def others(results: dict[str, dict[str, list[Result]]], languages: list[str]) -> None:
+    """UAS and LAS on the further treebanks of each language."""
+    columns = [(each, k) for each in languages for k in range(1, len(TREEBANKS[each]))]
+    names = [TREEBANKS[each][k].removesuffix("-ud-test") for each, k in columns]
+    print(f"\nUAS / LAS elsewhere\n\n| | {' | '.join(names)} |\n{'|---' * (len(columns) + 1)}|")
+    for kind, scores in results.items():
+        found = [scores[each][k] if each in scores else None for each, k in columns]
+        cells = [f"{100 * result['uas']:.1f} / {100 * result['las']:.1f}" if result else "" for result in found]
+        print(f"| {kind} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,10 @@ def command(
     """Runs the command line in this process and gives (exit status, standard output, standard error)."""
     from lingraft import cli
 
-    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY", "TOKENIZERS_PARALLELISM"):
+    for name in (
+        "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY",
+        "TOKENIZERS_PARALLELISM",
+    ):  # fmt: skip
         monkeypatch.setenv(name, os.environ.get(name, ""))
         monkeypatch.delenv(name)
     logger = logging.getLogger("sentence_transformers")

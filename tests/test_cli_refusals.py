@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 
 import pytest
 
@@ -90,8 +91,10 @@ def test_a_truncated_compressed_bitext_is_named(transfer, tmp_path, bitext_file)
     assert f"'{path}' cannot be read after line" in message
 
 
-def test_hub_data_sets_are_not_read(transfer):
-    assert "'hf:opus_books' names a hub data set" in transfer("--text", "hf:opus_books")
+def test_hub_data_sets_that_are_not_read(transfer, monkeypatch):
+    assert "'hf:opus_books' names a hub data set" in transfer(bitext="hf:opus_books")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert "pip install 'lingraft[hub]'" in transfer("--text", "hf:opus_books")
 
 
 @pytest.mark.parametrize("option", ["--bitext", "--eval-bitext"])

@@ -158,7 +158,7 @@ def test_progress_goes_through_the_stages_in_order(tmp_path, sentence_model_fold
         ({"bitext": [("one", "two"), ("one",)]}, CorpusError, "pairs"),
         ({"bitext": [(" ", "b"), ("a", "")]}, CorpusError, "2 with an empty side"),
         ({"bitext": "hf:opus"}, CorpusError, "'hf:opus' names a hub data set"),
-        ({"text": "hf:opus"}, CorpusError, "'hf:opus' names a hub data set"),
+        ({"text": "hf:"}, CorpusError, "'hf:' names no hub data set"),
         ({"text": lingraft.Lines()}, CorpusError, "is empty"),
         ({"eval_bitext": ["a.tsv", "b.tsv"]}, CorpusError, "2 were given"),
         ({"vocab_size": 5000}, CorpusError, "5,000"),

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-STAGES = ["corpus", "vocabulary", "table", "graft", "trained", "scores"]
+STAGES = ["corpus", "vocabulary", "table", "graft", "shards", "shards", "trained", "scores"]
 
 
 def content(folder):
@@ -58,7 +58,7 @@ def test_a_run_killed_before_every_single_commit_ends_with_the_same_weights(
     }  # fmt: skip
     whole, broken, points = kill_and_resume(tmp_path, recipe, commits=True)
     assert [point.partition("-")[0] for point in points if "-" in point and "step-" not in point] == [
-        *STAGES[:4], "after", *STAGES[4:],
+        *STAGES[:6], "after", *STAGES[6:],
     ]  # fmt: skip
     assert [point for point in points if "step-" in point] == [f"step-{number:09d}" for number in range(5)]
     assert points[:2] == ["request.sha256", "recipe.yaml"]

@@ -36,8 +36,9 @@ class _Section(BaseModel):
 class CorpusRecipe(_Section):
     """What is read and what is dropped.
 
-    text: files in the new language; empty means the foreign side of the bitext. source_text: English files; empty
-    means the English side. max_chars: longer lines (and pairs with a longer side) are dropped and counted.
+    text: files in the new language, or hub data sets (``hf:DATASET[:CONFIG[:SPLIT[:COLUMN]]]``); empty means the
+    foreign side of the bitext. source_text: English text likewise; empty means the English side. max_chars: longer
+    lines (and pairs with a longer side) are dropped and counted.
     """
 
     text: tuple[str, ...] = ()
@@ -48,8 +49,9 @@ class CorpusRecipe(_Section):
 class VocabularyRecipe(_Section):
     """The new language's tokenizer.
 
-    tokenizer: a folder or hub id to use as it is; without it one is trained on the text. size: tokens wanted; without
-    it 32,000 or what the text supports, whichever is smaller. min_count: a merge must be seen this often in training.
+    tokenizer: a folder or hub id to use as it is; without it one is trained on the text (of more than 256 MB, on lines
+    at even distances). size: tokens wanted; without it 32,000 or what the text supports, whichever is smaller.
+    min_count: a merge must be seen this often in training.
     """
 
     tokenizer: str | None = None
@@ -99,13 +101,15 @@ class TrainingRecipe(_Section):
     sequence_length tokens (mlm, clm). embeddings_share: share of the steps that train the new embeddings alone.
     learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share:
     share of the steps with a rising rate. weight_decay: on the encoder's matrices. mask_rate: share of masked tokens
-    (mlm). contrast, temperature: weight and temperature of telling the right English sentence from the others of the
-    batch (distill). head_steps: steps that warm up a fresh head (mlm) before anything else. precision: bf16 and fp16
-    mean autocast; auto takes bf16 where the processor has it and fp16 on a CUDA card that has no bf16.
-    micro_batch: of a batch, so many sentences or sequences are run at a time; without it all. checkpoint_activations:
-    less memory for more time. checkpoint_seconds: at least this time between two checkpoints. checkpoints_kept: the
-    newest so many stay. max_rollbacks: how often a run goes back behind a loss that explodes or is no number before it
-    gives up. track: where the meter's lines go besides the screen.
+    (mlm). mask_scheme: what stands at a masked position, in percent: 80-10-10 the mask token, a random one, the token
+    itself; 90-10 the mask token, the token itself. documents: apart lets a token see its own line of the text alone,
+    not all of the packed sequence (mlm, clm). contrast, temperature: weight and temperature of telling the right
+    English sentence from the others of the batch (distill). head_steps: steps that warm up a fresh head (mlm) before
+    anything else. precision: bf16 and fp16 mean autocast; auto takes bf16 where the processor has it and fp16 on a CUDA
+    card that has no bf16. micro_batch: of a batch, so many sentences or sequences are run at a time; without it all.
+    checkpoint_activations: less memory for more time. checkpoint_seconds: at least this time between two checkpoints.
+    checkpoints_kept: the newest so many stay. max_rollbacks: how often a run goes back behind a loss that explodes or
+    is no number before it gives up. track: where the meter's lines go besides the screen.
     """
 
     objective: Objective = "auto"
@@ -120,6 +124,8 @@ class TrainingRecipe(_Section):
     warmup_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    mask_scheme: Literal["80-10-10", "90-10"] = "80-10-10"
+    documents: Literal["joined", "apart"] = "joined"
     contrast: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0)] = 0.05
     head_steps: Annotated[int, Field(ge=0)] = 200

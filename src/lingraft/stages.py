@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import chain
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from .cache import StageCache, digest, folder_digest, write_aside
-from .corpus import Counts, clean_pairs, clean_text, read_bitext, read_lines
-from .errors import CorpusError
+from .cache import StageCache, digest, write_aside
 from .evidence import Provenance, TranslationTable, bitext_counts, build_table, encode
 from .evidence.alignment import AlignerSettings
-from .recipe import Recipe, TrainingRecipe
+from .recipe import TrainingRecipe
 from .surgery import (
     LanguageModel,
     graft,
@@ -32,7 +29,8 @@ from .surgery import (
     with_masked_lm_head,
 )
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
-from .training import Progress, Tracking, distillation_trainer, hold_out, language_model_trainer
+from .texts import Corpus, Inputs, Language, TrainingText, make_shards, tokenizer_key
+from .training import Progress, Tracking, distillation_trainer, language_model_trainer
 from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
 
 Update = Callable[[float, str], None]
@@ -40,121 +38,11 @@ Update = Callable[[float, str], None]
 #: keys of the training that change no weight
 _WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "track"}
 
-#: part of every key: raised when a stage gives something else for the same inputs
-_VERSION = 1
-
 #: lines of text that statistics and self-checks look at
 _SAMPLE = 2000
 
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a run starts from: the recipe, the source model's folder, and the digest of every text file."""
-
-    recipe: Recipe
-    source_folder: Path
-    files: dict[str, str]
-
-    @cached_property
-    def model_digest(self) -> str:
-        """Content hash of the source model's folder."""
-        return folder_digest(self.source_folder)
-
-    @property
-    def corpus_key(self) -> list[Any]:
-        """Key of the corpus stage; other keys build on it."""
-        recipe = self.recipe
-        return [
-            _VERSION, [[Path(name).name, value] for name, value in self.files.items()],
-            recipe.corpus.max_chars, len(recipe.evidence.bitext), len(recipe.corpus.text),
-            len(recipe.corpus.source_text), recipe.evaluation.bitext is not None,
-        ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The folder of the corpus stage."""
-
-    folder: Path
-
-    def _lines(self, name: str) -> list[str]:
-        path = self.folder / name
-        return path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-
-    @cached_property
-    def pairs(self) -> list[tuple[str, str]]:
-        """Sentence pairs, English first."""
-        return list(zip(self._lines("bitext.en"), self._lines("bitext.xx"), strict=True))
-
-    @cached_property
-    def evaluation(self) -> list[tuple[str, str]]:
-        """Held-out sentence pairs, or none."""
-        return list(zip(self._lines("eval.en"), self._lines("eval.xx"), strict=True))
-
-    @cached_property
-    def foreign(self) -> list[str]:
-        """Running text of the new language: the text given, else the bitext's side."""
-        return self._lines("text.xx") or [pair[1] for pair in self.pairs]
-
-    @cached_property
-    def english(self) -> list[str]:
-        """Running English text: the text given, else the bitext's side."""
-        return self._lines("text.en") or [pair[0] for pair in self.pairs]
-
-
-def make_corpus(cache: StageCache, inputs: Inputs) -> tuple[Corpus, dict[str, Any]]:
-    """Reads, cleans and counts all text."""
-    recipe = inputs.recipe
-    limit = recipe.corpus.max_chars
-
-    def bitext(folder: Path, names: Sequence[str], stem: str) -> Counts:
-        counts = Counts()
-        with (
-            (folder / f"{stem}.en").open("w", encoding="utf-8") as en,
-            (folder / f"{stem}.xx").open("w", encoding="utf-8") as xx,
-        ):
-            raw = chain.from_iterable(read_bitext(name, counts) for name in names)
-            for english, foreign in clean_pairs(raw, limit, counts):
-                en.write(english + "\n")
-                xx.write(foreign + "\n")
-        if not counts.kept:
-            raise CorpusError(
-                f"No sentence pair is left of {', '.join(names)}: {counts.read:,} read, {counts.empty:,} with an empty "
-                f"side, {counts.overlong:,} longer than {limit:,} characters."
-            )
-        return counts
-
-    def text(folder: Path, names: Sequence[str], side: str) -> Counts:
-        counts = Counts()
-        with (folder / f"text.{side}").open("w", encoding="utf-8") as out:
-            for line in clean_text(chain.from_iterable(read_lines(Path(name)) for name in names), limit, counts):
-                out.write(line + "\n")
-        if not counts.kept:
-            raise CorpusError(f"No line is left of {', '.join(names)}: {counts.read:,} read, {counts.empty:,} empty.")
-        return counts
-
-    def make(folder: Path) -> None:
-        counts = {"bitext": bitext(folder, recipe.evidence.bitext, "bitext").as_dict()}
-        if recipe.corpus.text:
-            counts["text"] = text(folder, recipe.corpus.text, "xx").as_dict()
-        if recipe.corpus.source_text:
-            counts["source_text"] = text(folder, recipe.corpus.source_text, "en").as_dict()
-        if recipe.evaluation.bitext:
-            counts["eval_bitext"] = bitext(folder, [recipe.evaluation.bitext], "eval").as_dict()
-        (folder / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
-
-    folder = cache.stage("corpus", inputs.corpus_key, make)
-    return Corpus(folder), json.loads((folder / "counts.json").read_text(encoding="utf-8"))
-
-
-def describe_corpus(counts: dict[str, Any]) -> str:
-    """One line for the progress display."""
-    bitext = counts["bitext"]
-    note = f"{bitext['kept']:,} pairs"
-    if bitext["malformed"]:
-        lines = ", ".join(str(line) for line in bitext["malformed_lines"][:3])
-        note += f", {bitext['malformed']:,} malformed lines skipped (line {lines})"
-    return note
+#: of more text than this a vocabulary is trained on a sample
+_VOCABULARY_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -166,29 +54,23 @@ class Vocabulary:
     report: dict[str, Any]
 
 
-def _tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
-    """All of a tokenizer that other stages depend on; its hash alone does not know the roles."""
-    template = getattr(tokenizer, "chat_template", None)
-    return [tokenizer_hash(tokenizer), special_ids(tokenizer), tokenizer.model_max_length, template]
-
-
 def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, corpus: Corpus) -> Vocabulary:
-    """Trains the target tokenizer on all foreign text, or takes the one that was given."""
+    """Trains the target tokenizer on the foreign text, or takes the one that was given."""
     recipe = inputs.recipe.vocabulary
     if recipe.tokenizer:
         tokenizer = load_tokenizer(recipe.tokenizer)
-        key: list[Any] = ["given", _tokenizer_key(tokenizer)]
+        key: list[Any] = ["given", tokenizer_key(tokenizer)]
     else:
-        key = [inputs.corpus_key, _tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]
+        key = [inputs.corpus_key, tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]
 
         def make(folder: Path) -> None:
-            lines = corpus.foreign
+            lines = corpus.sample("xx", _VOCABULARY_BYTES)
             if inputs.recipe.corpus.text:  # the bitext's words need tokens too: their rows have the best evidence
                 lines = lines + [pair[1] for pair in corpus.pairs]
             save_tokenizer(train_tokenizer(source.tokenizer, lines, recipe.size, recipe.min_count), folder)
 
         tokenizer = load_tokenizer(cache.stage("vocabulary", key, make))
-    sample = encode(tokenizer, corpus.foreign[:_SAMPLE])
+    sample = encode(tokenizer, corpus.head("xx", _SAMPLE))
     unknown = special_ids(tokenizer).get("unk", -1)
     report = {
         "size": len(tokenizer),
@@ -214,7 +96,7 @@ def make_table(
 ) -> Table:
     """Aligns the bitext on subwords and makes the translation table of it and of the other evidence."""
     recipe = inputs.recipe.evidence
-    key = [inputs.corpus_key, vocabulary.key, _tokenizer_key(source.tokenizer), recipe.min_count,
+    key = [inputs.corpus_key, vocabulary.key, tokenizer_key(source.tokenizer), recipe.min_count,
            recipe.alignment.model_dump()]  # fmt: skip
 
     def make(folder: Path) -> None:
@@ -224,7 +106,7 @@ def make_table(
         )  # fmt: skip
         table = build_table(source.tokenizer, vocabulary.tokenizer, counts, recipe.min_count)
         table.save(folder / "table.npz")
-        sample = encode(vocabulary.tokenizer, corpus.foreign[:_SAMPLE]).ids
+        sample = encode(vocabulary.tokenizer, corpus.head("xx", _SAMPLE)).ids
         rows = table.provenance[sample]
         report = {
             "shares": table.shares(),
@@ -255,7 +137,7 @@ class Models:
 
 
 def _sample_texts(corpus: Corpus) -> list[str]:
-    return [line for side in (corpus.foreign, corpus.english) for line in side[:3]]
+    return corpus.head("xx", 3) + corpus.head("en", 3)
 
 
 def make_graft(
@@ -297,6 +179,13 @@ def make_training(
     key = [grafted.key, training.model_dump(exclude=_WITHOUT_EFFECT)]
     checkpoints = cache.path("checkpoints", key)
 
+    text: dict[Language, TrainingText] = {}
+    if objective != "distill":
+        folders: dict[Language, Path] = {"xx": grafted.target, "en": inputs.source_folder}
+        for side, folder in folders.items():
+            tokenizer = load_tokenizer(folder)
+            text[side] = make_shards(cache, inputs, corpus, side, tokenizer, update, causal=objective == "clm")
+
     def on_step(progress: Progress) -> None:
         update(progress.step / progress.steps, str(progress))
         tracking.log(progress)
@@ -308,14 +197,15 @@ def make_training(
             trainer = distillation_trainer(source, target, corpus.pairs, training, seed, checkpoints)
             report = trainer.run(on_step)
         else:
-            english, english_held = hold_out(corpus.english)
-            foreign, foreign_held = hold_out(corpus.foreign)
-            trainer = language_model_trainer(source, target, english, foreign, training, seed, checkpoints, fresh)
+            english, foreign = text["en"], text["xx"]
+            trainer = language_model_trainer(
+                source, target, english.stream, foreign.stream, training, seed, checkpoints, fresh
+            )
 
             def measure() -> dict[str, Any]:
                 return {
-                    "lm_xx": evaluate_lm(target, foreign_held, training.sequence_length),
-                    "lm_en": evaluate_lm(source, english_held, training.sequence_length),
+                    "lm_xx": evaluate_lm(target, foreign.held_out, training.sequence_length),
+                    "lm_en": evaluate_lm(source, english.held_out, training.sequence_length),
                 }
 
             warm = checkpoints / "after-head.json"
@@ -327,6 +217,7 @@ def make_training(
             report = trainer.run(on_step, after_head)
             before = json.loads(warm.read_text(encoding="utf-8"))
             report["lm"] = {"before": before, "after": measure()}
+            report["text"] = {side: made.report for side, made in text.items()}
         for model in (source, target):
             model.model.to(torch.device("cpu"))  # type: ignore[arg-type]
             for module in model.pooling:
@@ -359,7 +250,7 @@ def make_scores(cache: StageCache, inputs: Inputs, grafted: Models, final: Model
         scores: dict[str, Any] = {}
         corpus = Corpus(cache.path("corpus", inputs.corpus_key))
         pairs = corpus.evaluation
-        english = [pair[0] for pair in pairs] or list(dict.fromkeys(corpus.english))[:500]
+        english = [pair[0] for pair in pairs] or corpus.distinct("en", 500)
 
         @lru_cache
         def embedded(folder: Path) -> np.ndarray[Any, Any]:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from . import stages
+from . import stages, texts
 from .cache import StageCache, digest, file_digest, publish, remove, remove_leftovers, write_aside
-from .corpus import check_readable, split_bitext
+from .corpus import absolute_hub, check_readable, check_text, hub_fingerprint, is_hub, split_bitext
 from .errors import InputError, OutputError, RecipeError, StoppedError
 from .inputs import Bitext, Text, persist_inputs
 from .recipe import Recipe, build_recipe, put, read_recipe_file
@@ -170,7 +170,7 @@ def _absolute(recipe: Recipe) -> Recipe:
     """The recipe with absolute paths, so that it means the same from any folder."""
 
     def file(name: str) -> str:
-        return name if name.startswith("hf:") else str(Path(name).expanduser().absolute())
+        return absolute_hub(name) if is_hub(name) else str(Path(name).expanduser().absolute())
 
     def text(names: Sequence[str]) -> tuple[str, ...]:
         return tuple(file(name) for name in names)
@@ -194,19 +194,26 @@ def _absolute(recipe: Recipe) -> Recipe:
     )
 
 
-def input_files(recipe: Recipe) -> list[Path]:
-    """Every text file a recipe names; CorpusError for the first that cannot be read."""
+def input_texts(recipe: Recipe) -> list[str]:
+    """Every text file and hub data set a recipe names; CorpusError for the first that cannot be read."""
     bitexts = [*recipe.evidence.bitext, *([recipe.evaluation.bitext] if recipe.evaluation.bitext else [])]
     files = [path for name in bitexts for path in split_bitext(name)]
-    files += [Path(name) for name in (*recipe.corpus.text, *recipe.corpus.source_text)]
     for path in files:
         check_readable(path)
-    return files
+    names = [*recipe.corpus.text, *recipe.corpus.source_text]
+    for name in names:
+        check_text(name)
+    return [*map(str, files), *names]
+
+
+def _text_digest(name: str) -> str:
+    """A hash of a text file's bytes, or of all that is known of the state of a hub data set."""
+    return digest([name, hub_fingerprint(name)]) if is_hub(name) else file_digest(Path(name))
 
 
 def check_inputs(recipe: Recipe) -> None:
     """Raises InputError for everything that can be seen to be wrong before any work is done."""
-    input_files(recipe)
+    input_texts(recipe)
     if not recipe.evidence.bitext:
         raise RecipeError("No evidence: give at least one --bitext, from which the correspondence of words is learned.")
     check_trackers(recipe.training.track)
@@ -305,8 +312,8 @@ class _Run:
     def execute(self) -> dict[str, Any]:
         """Runs what has not been run and returns the content of run.json."""
         source_folder = resolve_model(self.recipe.source)
-        files = {str(path): file_digest(path) for path in input_files(self.recipe)}
-        inputs = stages.Inputs(self.recipe, source_folder, files)
+        files = {name: _text_digest(name) for name in input_texts(self.recipe)}
+        inputs = texts.Inputs(self.recipe, source_folder, files)
         self.report["inputs"] = files
 
         update = self._step("corpus")
@@ -314,9 +321,9 @@ class _Run:
         check_objective(self.recipe.training.objective, source)
         if self.recipe.training.checkpoint_activations:
             check_activations(source.model)
-        corpus, counts = stages.make_corpus(self.cache, inputs)
+        corpus, counts = texts.make_corpus(self.cache, inputs)
         self.report["corpus"] = counts
-        update(1.0, stages.describe_corpus(counts))
+        update(1.0, texts.describe_corpus(counts))
 
         update = self._step("vocabulary")
         training = resolve_training(self.recipe.training, source.kind)

@@ -15,6 +15,7 @@ import tiny
 from lingraft.errors import CorpusError, ModelError, RecipeError
 from lingraft.surgery import LanguageModel, from_transformers
 from lingraft.tasks import evaluate_lm
+from lingraft.training.masking import Masked
 from lingraft.vocabulary import all_special_ids
 
 FAMILIES: dict[str, tuple[Any, str]] = {
@@ -146,35 +147,36 @@ def test_the_masked_loss_is_that_of_the_hidden_tokens(family: str, monkeypatch: 
     """Recomputed from what the model was given: the full logits, at the positions that are predicted."""
     from lingraft.tasks import lm
 
-    seen: list[tuple[Any, Any, Any]] = []
+    seen: list[Masked] = []
     honest = lm.masked_loss
 
-    def spy(network: Any, ids: Any, positions: Any, labels: Any, *given: Any) -> torch.Tensor:
-        seen.append((ids.copy(), positions.copy(), labels.copy()))
-        return honest(network, ids, positions, labels, *given)
+    def spy(network: Any, batch: Masked) -> torch.Tensor:
+        seen.append(batch)
+        return honest(network, batch)
 
     monkeypatch.setattr(lm, "masked_loss", spy)
     model = make(family)
     scores = evaluate_lm(model, LINES, length=24, batch_size=7)
-    total, count, special = 0.0, 0, sorted(all_special_ids(model.tokenizer))
-    original = np.concatenate([ids.reshape(-1) for ids, _, _ in seen])
-    for ids, positions, labels in seen:
+    total, count, special = 0.0, 0, all_special_ids(model.tokenizer)
+    for batch in seen:
         with torch.inference_mode():
-            logits = model.model(input_ids=torch.from_numpy(ids).long()).logits.flatten(0, 1)[positions]
-        total += float(F.cross_entropy(logits, torch.from_numpy(labels).long(), reduction="sum"))
-        count += labels.size
-        assert not set(labels.tolist()) & set(special)
-        assert labels.size == round(0.15 * (~np.isin(restored(ids, positions, labels), special)).sum())
+            logits = model.model(input_ids=batch.ids).logits
+        for row, (places, labels, weights) in enumerate(zip(*batch[1:], strict=True)):
+            predicted = weights == 1
+            assert predicted.sum() == min(max(1, round(0.15 * batch.ids.shape[1])), ordinary(batch, row, special))
+            total += float(F.cross_entropy(logits[row, places[predicted]], labels[predicted], reduction="sum"))
+            count += int(predicted.sum())
+            assert not set(labels[predicted].tolist()) & special
     assert scores["loss"] == pytest.approx(total / count, rel=1e-5)
-    hidden = (original == model.tokenizer.mask_token_id).sum()
+    hidden = sum(int((batch.ids == model.tokenizer.mask_token_id).sum()) for batch in seen)
     assert 0.7 * count < hidden < 0.9 * count
 
 
-def restored(ids: Any, positions: Any, labels: Any) -> Any:
-    """The ids as they were before masking."""
-    flat = ids.reshape(-1).copy()
-    flat[positions] = labels
-    return flat
+def ordinary(batch: Masked, row: int, special: set[int]) -> int:
+    """How many ordinary tokens stood in a row before masking."""
+    return sum(
+        token not in special for token in batch.ids[row].scatter(0, batch.positions[row], batch.labels[row]).tolist()
+    )
 
 
 def test_a_better_model_scores_better() -> None:

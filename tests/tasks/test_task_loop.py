@@ -9,8 +9,9 @@ from torch import nn
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model
 
 from lingraft.errors import RecipeError, RunError
-from lingraft.tasks.loop import encoder_layers, train_task
+from lingraft.tasks.loop import train_task
 from lingraft.tasks.settings import FinetuneSettings
+from lingraft.training.encoder import layers_of
 
 FAST = FinetuneSettings(epochs=4, batch_size=8, learning_rate=1e-3, head_learning_rate=1e-2, precision="float32")
 
@@ -145,7 +146,7 @@ def test_weights_that_are_no_numbers_are_never_left():
 
 def test_layers_are_found_in_order():
     encoder = ParityTask().encoder
-    assert [id(layer) for layer in encoder_layers(encoder)] == [id(layer) for layer in encoder.encoder.layer]
+    assert [id(layer) for layer in layers_of(encoder)] == [id(layer) for layer in encoder.encoder.layer]
 
 
 class Falling(ParityTask):

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import tiny
+from lingraft.corpus import TokenStream
 from lingraft.errors import CorpusError, RunError
-from lingraft.evidence import build_table
+from lingraft.evidence import build_table, encode
 from lingraft.recipe import TrainingRecipe
 from lingraft.surgery import LanguageModel, from_transformers, graft, load_model, vocabulary_parameters
-from lingraft.training import Trainer, distillation_trainer, language_model_trainer, resolve_training
+from lingraft.training import Trainer, distillation_trainer, language_model_trainer, resolve_training, text_stream
 from lingraft.vocabulary import train_tokenizer
 from toy import KillError
 
@@ -18,8 +19,13 @@ from toy import KillError
 def trainer_of(
     source: LanguageModel, target: LanguageModel, pairs: list[tuple[str, str]], recipe: TrainingRecipe, folder: Path
 ) -> Trainer:
-    english, foreign = (list(side) for side in zip(*pairs, strict=True))
-    return language_model_trainer(source, target, english, foreign, recipe, 0, folder)
+    return language_model_trainer(source, target, *streams(source, target, pairs), recipe, 0, folder)
+
+
+def streams(source: LanguageModel, target: LanguageModel, pairs: list[tuple[str, str]]) -> list[TokenStream]:
+    """Both sides of the pairs as running text."""
+    sides = zip((source, target), zip(*pairs, strict=True), strict=True)
+    return [text_stream(model, encode(model.tokenizer, list(lines))) for model, lines in sides]
 
 
 def models(family: str = "bert") -> tuple[LanguageModel, LanguageModel]:
@@ -35,9 +41,7 @@ def mlm(folder: Path, kill_at: int | None = None, fresh_head: bool = False, **ke
     keys = {"steps": 12, "batch_size": 2, "sequence_length": 16, "head_steps": 3, "checkpoint_seconds": 0} | keys
     recipe = resolve_training(TrainingRecipe(objective="mlm", precision="float32", **keys), "masked")
     pairs = tiny.cipher_pairs(60)
-    trainer = language_model_trainer(
-        source, target, [p[0] for p in pairs], [p[1] for p in pairs], recipe, 0, folder, fresh_head
-    )
+    trainer = language_model_trainer(source, target, *streams(source, target, pairs), recipe, 0, folder, fresh_head)
     if kill_at is not None:
         inner = trainer._objective.loss
 
@@ -140,8 +144,7 @@ def test_a_fresh_head_starts_from_token_frequencies(tmp_path: Path):
     source, target = models()
     recipe = resolve_training(TrainingRecipe(objective="mlm", steps=2, batch_size=2, sequence_length=16), "masked")
     pairs = [("mara mara mara", "cédé"), ("fodo", "bîvî bîvî")]
-    english, foreign = (list(side) for side in zip(*pairs, strict=True))
-    language_model_trainer(source, target, english, foreign, recipe, 0, tmp_path, fresh_head=True)
+    language_model_trainer(source, target, *streams(source, target, pairs), recipe, 0, tmp_path, fresh_head=True)
     bias = vocabulary_parameters(source.model)["bias"].detach()
     frequent = source.tokenizer("mara", add_special_tokens=False)["input_ids"][0]
     rare = source.tokenizer("fodo", add_special_tokens=False)["input_ids"][0]

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 import tiny
 from lingraft.corpus import TokenSequences
 from lingraft.evidence import build_table, encode
 from lingraft.surgery import LanguageModel, from_transformers, graft, load_model, share_body
-from lingraft.training.objectives import Distillation, LanguageModelling, Side, causal_loss, framed, masked_loss
+from lingraft.training import text_stream
+from lingraft.training.objectives import Distillation, LanguageModelling, Side, framed
 
 CPU = torch.device("cpu")
 
@@ -22,59 +22,9 @@ def pair_of_models(language_model: LanguageModel) -> tuple[LanguageModel, Langua
     return language_model, target
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_loss_at_gathered_positions_is_the_loss_of_all_logits(family: str):
-    tokenizer = tiny.wordpiece_tokenizer() if family == "bert" else tiny.bytebpe_tokenizer()
-    model = getattr(tiny, family)(tokenizer).double()
-    random = np.random.default_rng(0)
-    ids = random.integers(10, len(tokenizer), (4, 16))
-    positions = np.sort(random.choice(64, 9, replace=False))
-    labels = random.integers(0, len(tokenizer), 9)
-    loss = masked_loss(model, ids, positions, labels, CPU)
-    loss.backward()
-    gathered = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    model.zero_grad()
-    logits = model(input_ids=torch.from_numpy(ids)).logits.reshape(64, -1)
-    full = F.cross_entropy(logits[positions].float(), torch.from_numpy(labels))
-    full.backward()
-    assert loss.item() == pytest.approx(full.item(), abs=1e-6)
-    everything = [p.grad for p in model.parameters() if p.grad is not None]
-    assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(gathered, everything, strict=True))
-    # the hook is gone again
-    assert model(input_ids=torch.from_numpy(ids)).logits.shape[:2] == (4, 16)
-
-
-def test_causal_loss_is_that_of_transformers():
-    tokenizer = tiny.bytebpe_tokenizer()
-    model = tiny.gpt2(tokenizer)
-    ids = np.random.default_rng(0).integers(5, len(tokenizer), (3, 20))
-    batch = torch.from_numpy(ids)
-    assert causal_loss(model, ids, CPU).item() == pytest.approx(
-        model(input_ids=batch, labels=batch).loss.item(), abs=1e-5
-    )
-
-
-def test_one_step_is_the_sum_of_both_languages(masked: LanguageModel):
-    source, target = pair_of_models(masked)
-    text = encode(source.tokenizer, tiny.english_lines(60))
-    objective = LanguageModelling(
-        Side(source, text, 16), Side(target, text, 16), masked=False, batch_size=3, mask_rate=0.15, seed=1, device=CPU
-    )
-    objective.loss(0, both=True)[0].backward()
-    weight = source.model.base_model.encoder.layer[0].output.dense.weight
-    both = weight.grad.clone()
-    expected = torch.zeros_like(both)
-    for number, model in enumerate((target, source)):
-        weight.grad = None
-        ids = Side(model, text, 16).blocks.batch(0, 3, 1 + number)
-        causal_loss(model.model, ids, CPU).backward()
-        expected += weight.grad
-    torch.testing.assert_close(both, expected)
-
-
 def test_masked_step_depends_on_seed_and_step_alone(masked: LanguageModel):
     source, target = pair_of_models(masked)
-    text = encode(source.tokenizer, tiny.english_lines(60))
+    text = text_stream(source, encode(source.tokenizer, tiny.english_lines(60)))
 
     def loss(step: int, seed: int) -> float:
         objective = LanguageModelling(

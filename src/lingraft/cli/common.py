@@ -28,7 +28,8 @@ BitextOption = Annotated[
     list[str], typer.Option("--bitext", help="Sentence pairs: a two-column TSV, English first, or EN_FILE,XX_FILE.")
 ]
 TextOption = Annotated[
-    list[str], typer.Option("--text", help="Text of the new language, a sentence or paragraph a line.")
+    list[str],
+    typer.Option("--text", help="Text of the new language, a sentence or paragraph a line: a file or hf:DATASET."),
 ]
 
 ERR = Console(stderr=True, highlight=False)

@@ -50,7 +50,7 @@ def transfer(
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder.")] = None,
     bitext: BitextOption = [],  # noqa: B006
     text: TextOption = [],  # noqa: B006
-    source_text: Annotated[list[str], typer.Option("--source-text", help="English text.")] = [],  # noqa: B006
+    source_text: Annotated[list[str], typer.Option("--source-text", help="English text, likewise.")] = [],  # noqa: B006
     eval_bitext: Annotated[
         str | None, typer.Option("--eval-bitext", help="Held-out sentence pairs for the retrieval score.")
     ] = None,

@@ -68,7 +68,7 @@ def _open(path: Path) -> Any:
 def check_readable(path: Path) -> None:
     """Raises CorpusError unless the path is a file with something in it."""
     if str(path).startswith("hf:"):
-        raise CorpusError(f"'{path}' names a hub data set; this version reads local files only (.txt, .tsv, {_LIST}).")
+        raise CorpusError(f"'{path}' names a hub data set; only local files are read here (.txt, .tsv, {_LIST}).")
     if path.is_dir():
         raise CorpusError(f"'{path}' is a folder; a text file was expected.")
     if not path.exists():

@@ -134,12 +134,21 @@ def _renumber(config: Any, source: PreTrainedTokenizerBase, target: PreTrainedTo
 
 
 def share_body(owner: PreTrainedModel, follower: PreTrainedModel) -> None:
-    """Makes the follower use the owner's parameters for everything that is not vocabulary-sized, in place.
+    """Makes the follower use the owner's modules for everything that is not vocabulary-sized, in place.
 
-    After it a gradient step through either model moves one and the same body.
+    After it a gradient step through either model moves one and the same body. Whole modules are shared where they hold
+    no vocabulary-sized parameter, so that what is done to a layer of one (sharded, compiled) is done to both.
     """
     own = {id(parameter) for parameter in vocabulary_parameters(follower).values()}
-    for name, parameter in list(follower.named_parameters(remove_duplicate=False)):
-        if id(parameter) not in own:
-            module, _, leaf = name.rpartition(".")
-            setattr(follower.get_submodule(module), leaf, owner.get_parameter(name))
+
+    def share(theirs: torch.nn.Module, mine: torch.nn.Module) -> None:
+        for name, child in list(mine.named_children()):
+            if any(id(parameter) in own for parameter in child.parameters()):
+                share(theirs.get_submodule(name), child)
+            else:
+                setattr(mine, name, theirs.get_submodule(name))
+        for name, parameter in list(mine.named_parameters(recurse=False)):
+            if id(parameter) not in own:
+                setattr(mine, name, theirs.get_parameter(name))
+
+    share(owner, follower)

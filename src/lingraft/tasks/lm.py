@@ -13,8 +13,8 @@ from ..corpus import TokenSequences
 from ..errors import ModelError, RecipeError
 from ..evidence import encode
 from ..surgery import LanguageModel
-from ..training.data import PackedBlocks
-from ..training.masking import mask_tokens, random_for
+from ..training.data import PackedBlocks, text_stream
+from ..training.masking import Masked, generator_for, mask_tokens
 from ..training.objectives import Side, causal_loss, masked_loss
 from ..vocabulary import special_ids
 from .intervals import Counts, bootstrap_interval
@@ -27,10 +27,10 @@ _MASK_SEED = 15_000
 
 def _batches(packed: PackedBlocks, batch_size: int) -> Iterator[Array]:
     """All blocks once, the last one by itself and without what it was filled up with."""
-    whole = packed.blocks[: packed.n_blocks - 1]
-    for start in range(0, len(whole), batch_size):
-        yield whole[start : start + batch_size]
-    yield packed.blocks[-1:, : packed.last_length]
+    whole = np.arange(packed.n_blocks - 1)
+    for start in range(0, whole.size, batch_size):
+        yield packed.take(whole[start : start + batch_size])
+    yield packed.take(np.array([packed.n_blocks - 1]))[:, : packed.last_length]
 
 
 def _windows(
@@ -100,33 +100,35 @@ def evaluate_lm(
             "A pseudo-log-likelihood is for masked language models; a causal model's loss is exact as it is (fixed)."
         )
     text = encode(language_model.tokenizer, lines)
-    side = Side(language_model, text, length)
+    side = Side(language_model, text_stream(language_model, text), length)
     device = next(language_model.model.parameters()).device
     roles = special_ids(language_model.tokenizer)
     total: list[Array] = [np.zeros(0)]
     predicted: list[Array] = [np.zeros(0)]
     with torch.inference_mode():
         if language_model.kind == "causal":
-            longest = max(2, side.blocks.blocks.shape[1])
+            longest = max(2, side.blocks.length)
             for ids, wanted in _windows(text, longest, roles.get("bos"), roles.get("eos"), batch_size):
-                every = causal_loss(language_model.model, ids, device, "none").cpu().numpy().reshape(wanted.shape)
+                windows = torch.from_numpy(ids.astype(np.int64)).to(device)
+                every = causal_loss(language_model.model, windows).cpu().numpy()
                 total.append((every * wanted).sum(1))
                 predicted.append(wanted.sum(1))
         else:
+            special = torch.from_numpy(side.special)
             for number, ids in enumerate(_batches(side.blocks, batch_size)):
-                if side.special[ids].all():
-                    continue  # nothing a masked model is asked for
                 if method == "pll":
                     losses, rows = _each_alone(side, ids, batch_size, device)
-                else:
-                    random = random_for(_MASK_SEED, number)
-                    changed, positions, labels = mask_tokens(
-                        ids, side.special, side.mask_id, side.n_tokens, mask_rate, random
-                    )
-                    losses = masked_loss(language_model.model, changed, positions, labels, device, "none").cpu().numpy()
-                    rows = positions // ids.shape[1]
-                total.append(np.bincount(rows, losses, ids.shape[0]))
-                predicted.append(np.bincount(rows, minlength=ids.shape[0]))
+                    total.append(np.bincount(rows, losses, ids.shape[0]))
+                    predicted.append(np.bincount(rows, minlength=ids.shape[0]))
+                    continue
+                # drawn on the CPU, whatever the device, so that every machine hides the same tokens
+                generator = generator_for(torch.device("cpu"), _MASK_SEED, number)
+                hidden = mask_tokens(
+                    torch.from_numpy(ids.astype(np.int64)), special, side.mask_id, mask_rate, generator
+                )
+                batch = Masked(*(part.to(device) for part in hidden))
+                total.append(masked_loss(language_model.model, batch).sum(1).cpu().numpy())
+                predicted.append(hidden.weights.sum(1).numpy())
     blocks = Counts(np.concatenate(total), np.concatenate(predicted))
     n_bytes = sum(len(line.encode()) for line in lines)
     n_tokens = int(np.asarray(text.lengths).sum())
@@ -148,13 +150,11 @@ def _each_alone(side: Side, ids: Array, batch_size: int, device: torch.device) -
     ids: int (blocks, length).
     """
     blocks, places = np.nonzero(~side.special[ids])
-    losses = []
+    losses = [np.zeros(0)]
     for start in range(0, blocks.size, batch_size):
-        block, place = blocks[start : start + batch_size], places[start : start + batch_size]
-        rows = np.arange(block.size)
-        changed = ids[block]
-        labels = changed[rows, place]
-        changed[rows, place] = side.mask_id
-        positions = rows * ids.shape[1] + place
-        losses.append(masked_loss(side.model, changed, positions, labels, device, "none").cpu().numpy())
+        whole = torch.from_numpy(ids[blocks[start : start + batch_size]].astype(np.int64)).to(device)
+        place = torch.from_numpy(places[start : start + batch_size]).to(device).unsqueeze(1)
+        labels = whole.gather(1, place)
+        batch = Masked(whole.scatter(1, place, side.mask_id), place, labels, torch.ones(labels.shape, device=device))
+        losses.append(masked_loss(side.model, batch)[:, 0].cpu().numpy())
     return np.concatenate(losses), blocks

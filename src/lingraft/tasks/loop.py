@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from ..errors import RecipeError, RunError
 from ..training.data import LengthBatches
+from ..training.encoder import layers_of
 from ..training.precision import autocast, default_device, resolve_precision
 from .settings import FinetuneSettings
 
@@ -63,21 +64,12 @@ class FinetuneProgress:
     dev: Scores
 
 
-def encoder_layers(encoder: PreTrainedModel) -> list[nn.Module]:
-    """The encoder's layers from the lowest up; ModuleList of as many entries as the config says there are layers."""
-    wanted = int(encoder.config.num_hidden_layers)
-    for module in encoder.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == wanted:
-            return list(module)
-    return []
-
-
 def _freeze(encoder: PreTrainedModel, settings: FinetuneSettings) -> set[int]:
     """Ids of the encoder's parameters that do not train."""
     embeddings: Any = encoder.get_input_embeddings()
     frozen: list[nn.Parameter] = [] if settings.train_embeddings else list(embeddings.parameters())
     if settings.frozen_layers:
-        layers = encoder_layers(encoder)
+        layers = layers_of(encoder)
         if settings.frozen_layers > len(layers):
             raise RecipeError(f"--frozen-layers {settings.frozen_layers}: the encoder has {len(layers)} layers.")
         inside = {id(parameter) for layer in layers for parameter in layer.parameters()}

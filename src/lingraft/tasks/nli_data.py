@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..corpus import clean, read_lines
-from ..errors import CorpusError, MissingExtraError
+from ..corpus import clean, is_hub, read_lines
+from ..corpus.hub import load_hub, split_hub_name
+from ..errors import CorpusError
 
 Array = np.ndarray[Any, Any]
 
@@ -78,7 +79,7 @@ def read_nli(name: str, language: str | None = None, *, labelled: bool = True) -
     Raises CorpusError with file and line for missing columns, rows with too few or too many fields, empty sentences,
     unknown labels and broken JSON, and when no row is left; MissingExtraError for ``hf:`` without the datasets library.
     """
-    rows = _hub_rows(name, labelled) if name.startswith("hf:") else _file_rows(Path(name), labelled)
+    rows = _hub_rows(name, labelled) if is_hub(name) else _file_rows(Path(name), labelled)
     premises: list[str] = []
     hypotheses: list[str] = []
     labels: list[int] = []
@@ -236,7 +237,8 @@ def _json_row(path: Path, number: int, line: str, labelled: bool) -> _Row:
 
 def _hub_rows(name: str, labelled: bool) -> Iterator[_Row]:
     """The rows of a data set of the Hugging Face hub, or of a local folder that the datasets library can read."""
-    data = _hub_data(name)
+    dataset, (config, split) = split_hub_name(name, "hf:DATASET[:CONFIG[:SPLIT]]")
+    data = load_hub(name, dataset, config, split)
     columns = tuple(data.column_names)
     places = _places(columns, labelled, f"'{name}'")
     found = {role: columns[place] for role, place in places.items()}
@@ -245,27 +247,3 @@ def _hub_rows(name: str, labelled: bool) -> Iterator[_Row]:
         language = row[found["language"]] if "language" in found else None
         label = row[found["label"]] if "label" in found else None
         yield _Row(f"row {number}", row[found["premise"]], row[found["hypothesis"]], label, language, names)
-
-
-def _hub_data(name: str) -> Any:
-    """One split of a data set."""
-    dataset, *rest = name.removeprefix("hf:").split(":")
-    if not dataset or len(rest) > 2:
-        raise CorpusError(f"'{name}' names no hub data set; hf:DATASET[:CONFIG[:SPLIT]] was expected.")
-    config, split = [*(part or None for part in rest), None, None][:2]
-    try:
-        import datasets
-    except ImportError:
-        raise MissingExtraError(f"Reading '{name}'", "hub") from None
-    try:
-        splits = datasets.get_dataset_split_names(dataset, config)
-        if split is None and len(splits) == 1:
-            split = splits[0]
-        data = datasets.load_dataset(dataset, config, split=split) if split in splits else None
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
-        raise CorpusError(f"'{name}' could not be read as a hub data set ({type(error).__name__}: {reason}).") from None
-    if data is None:
-        asked = "name one" if split is None else f"'{split}' is not among them"
-        raise CorpusError(f"'{name}' has the splits {', '.join(splits)}; {asked}: hf:DATASET:CONFIG:SPLIT.")
-    return data

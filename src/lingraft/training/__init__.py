@@ -2,7 +2,7 @@
 
 from .activations import check_activations
 from .build import DEFAULTS, check_objective, distillation_trainer, language_model_trainer, resolve_training
-from .data import hold_out
+from .data import text_marks, text_stream
 from .loop import Trainer
 from .meter import Progress
 from .objectives import causal_loss, framed, masked_loss
@@ -22,9 +22,10 @@ __all__ = [
     "default_device",
     "distillation_trainer",
     "framed",
-    "hold_out",
     "language_model_trainer",
     "masked_loss",
     "resolve_precision",
     "resolve_training",
+    "text_marks",
+    "text_stream",
 ]

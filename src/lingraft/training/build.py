@@ -9,12 +9,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..corpus import TokenSequences
+from ..corpus import TokenSequences, TokenStream
 from ..errors import RecipeError
 from ..evidence import encode
 from ..recipe import TrainingRecipe, budget_seconds
 from ..surgery import LanguageModel, share_body, vocabulary_parameters
 from .activations import checkpoint_activations
+from .attention import choose_kernel, use_kernel
 from .loop import Trainer
 from .objectives import Distillation, LanguageModelling, Objective, Side, framed
 from .precision import default_device, resolve_precision
@@ -41,6 +42,10 @@ _FITTING = {
 T = TypeVar("T")
 
 _HEAD_LEARNING_RATE = 1e-3
+
+#: tokens of both languages that a forward pass on a CPU has at most, where the recipe does not say: more are no faster
+#: there, and the activations of BERT-base take about 0.8 MB a token
+_CPU_TOKENS = 4096
 
 #: longer sentences are cut for distillation
 _LONGEST_SENTENCE = 128
@@ -84,20 +89,23 @@ def _groups(source: LanguageModel, target: LanguageModel, fresh_head: bool) -> G
 
 
 def language_model_trainer(
-    source: LanguageModel, target: LanguageModel, english: Sequence[str], foreign: Sequence[str],
-    recipe: TrainingRecipe, seed: int, folder: Path, fresh_head: bool = False,
+    source: LanguageModel, target: LanguageModel, english: TokenStream, foreign: TokenStream, recipe: TrainingRecipe,
+    seed: int, folder: Path, fresh_head: bool = False,
 ) -> Trainer:  # fmt: skip
-    """Objectives ``mlm`` and ``clm`` on text of both languages; the recipe must be resolved."""
+    """Objectives ``mlm`` and ``clm`` on text of both languages (`text_stream`); the recipe must be resolved."""
     device = default_device()
-    texts = [encode(model.tokenizer, list(lines)) for model, lines in ((source, english), (target, foreign))]
     if fresh_head:
-        for model, text in zip((source, target), texts, strict=True):
+        for model, text in ((source, english), (target, foreign)):
             _start_bias(model, text)
     _share(source, target, device)
+    apart = recipe.documents == "apart"
+    kernel = choose_kernel(source.model, device, resolve_precision(recipe.precision, device), apart)
+    for model in (source, target):
+        use_kernel(model.model, kernel)
     objective = LanguageModelling(
-        Side(source, texts[0], recipe.sequence_length), Side(target, texts[1], recipe.sequence_length),
+        Side(source, english, recipe.sequence_length), Side(target, foreign, recipe.sequence_length),
         masked=recipe.objective == "mlm", batch_size=_decided(recipe.batch_size), mask_rate=recipe.mask_rate, seed=seed,
-        device=device,
+        device=device, mask_scheme=recipe.mask_scheme, apart=apart,
     )  # fmt: skip
     return _trainer(objective, source, target, recipe, device, folder, fresh_head)
 
@@ -113,11 +121,12 @@ def check_objective(objective: str, source: LanguageModel) -> None:
         raise RecipeError("Objective 'mlm' needs a mask token, and the source model's tokenizer names none.")
 
 
-def _start_bias(language_model: LanguageModel, text: TokenSequences) -> None:
+def _start_bias(language_model: LanguageModel, text: TokenStream) -> None:
     """Sets a fresh output bias to the log frequencies of the tokens, the best answer before anything is learned."""
     bias = vocabulary_parameters(language_model.model).get("bias")
     if bias is not None:
-        counts = torch.bincount(torch.from_numpy(text.ids).long(), minlength=bias.numel()).float() + 1
+        counts = torch.ones(bias.numel())
+        counts[: text.counts.size] += torch.from_numpy(text.counts)
         with torch.no_grad():
             bias.copy_((counts / counts.mean()).log())
 
@@ -154,6 +163,13 @@ def _share(source: LanguageModel, target: LanguageModel, device: torch.device) -
     share_body(source.model, target.model)
 
 
+def _micro_batch(recipe: TrainingRecipe, device: torch.device) -> int | None:
+    """Examples a forward pass, where the recipe leaves it open; None: the whole batch."""
+    if device.type != "cpu" or recipe.objective == "distill":
+        return None
+    return max(1, _CPU_TOKENS // (2 * recipe.sequence_length))
+
+
 def _trainer(
     objective: Objective, source: LanguageModel, target: LanguageModel, recipe: TrainingRecipe, device: torch.device,
     folder: Path, fresh_head: bool,
@@ -164,7 +180,7 @@ def _trainer(
         warmup_share=recipe.warmup_share, learning_rate=_decided(recipe.learning_rate),
         embedding_learning_rate=_decided(recipe.embedding_learning_rate), head_learning_rate=_HEAD_LEARNING_RATE,
         weight_decay=recipe.weight_decay, checkpoint_seconds=recipe.checkpoint_seconds,
-        batch_size=_decided(recipe.batch_size), micro_batch=recipe.micro_batch,
+        batch_size=_decided(recipe.batch_size), micro_batch=recipe.micro_batch or _micro_batch(recipe, device),
         checkpoints_kept=recipe.checkpoints_kept, max_rollbacks=recipe.max_rollbacks,
     )  # fmt: skip
     if recipe.checkpoint_activations:

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
-from ..corpus import TokenSequences
+from ..corpus import TokenSequences, TokenStream
+from ..surgery import LanguageModel
+from ..vocabulary import special_ids
 
 Array = np.ndarray[Any, Any]
 
 #: this many batches are drawn together and sorted by length, so that a batch has little padding
 _POOL = 50
-
-
-def hold_out(
-    lines: list[str], share: float = 0.02, at_most: int = 500, at_most_bytes: int = 100_000
-) -> tuple[list[str], list[str]]:
-    """Splits lines into (training, held out) by a hash of their content, whatever their order.
-
-    Held out are a share of the different lines, at most so many, and no more of these than fit in so many UTF-8 bytes.
-    A line that occurs several times is on one side as a whole. At least one line stays on each side of a text with two
-    different lines.
-    """
-    digests = {line: hashlib.blake2b(line.encode(), digest_size=8).digest() for line in dict.fromkeys(lines)}
-    wanted = min(at_most, max(1, int(share * len(digests))), len(digests) - 1)
-    chosen = sorted(digests, key=digests.__getitem__)[:wanted]
-    sizes = np.cumsum([len(line.encode()) for line in chosen])
-    held = set(chosen[: max(min(wanted, 1), int((sizes <= at_most_bytes).sum()))])
-    return [line for line in lines if line not in held], [line for line in digests if line in held]
 
 
 class LengthBatches:
@@ -75,38 +61,89 @@ def token_batches(lengths: Array, batch_tokens: int) -> Iterator[Array]:
         start = stop
 
 
+def text_marks(tokenizer: PreTrainedTokenizerBase, *, causal: bool) -> tuple[int | None, int | None]:
+    """Ids of the token that opens a block of running text and of the one that closes a line, where there are any."""
+    roles = special_ids(tokenizer)
+    if causal:
+        return None, roles.get("eos")
+    return roles.get("cls", roles.get("bos")), roles.get("sep", roles.get("eos"))
+
+
+def text_stream(language_model: LanguageModel, text: TokenSequences) -> TokenStream:
+    """Encoded lines as one stream, each closed by the token that separates lines for this model."""
+    _, closing = text_marks(language_model.tokenizer, causal=language_model.kind == "causal")
+    return TokenStream.of(text, closing, len(language_model.tokenizer))
+
+
+#: rounds of `permuted`; every second one changes the column, the others the row
+_ROUNDS = 8
+
+
+def permuted(places: Array, size: int, *key: int) -> Array:
+    """Where a pseudo-random permutation of range(size) puts these places, int64; other keys, another permutation.
+
+    A Feistel network over the cells of a table that is just large enough (Black & Rogaway 2002, "Ciphers with
+    arbitrary finite domains"): every round adds to one coordinate, modulo its range, a keyed hash of the other. What
+    falls behind the end goes through again until it does not ("cycle walking"). So nothing is stored, however large
+    the permutation is.
+    """
+    columns = max(1, math.isqrt(max(size - 1, 0)) + 1)
+    rows = -(-size // columns)
+    keys = np.random.SeedSequence(key).generate_state(_ROUNDS, np.uint64)
+    result = np.array(places, np.int64)
+    outside = np.arange(result.size)
+    while outside.size:
+        row, column = np.divmod(result[outside], columns)
+        for number, secret in enumerate(keys):
+            if number % 2:
+                row = (row + _hashed(column, secret, rows)) % rows
+            else:
+                column = (column + _hashed(row, secret, columns)) % columns
+        result[outside] = row * columns + column
+        outside = outside[result[outside] >= size]
+    return result
+
+
+def _hashed(values: Array, key: np.uint64, size: int) -> Array:
+    """A keyed hash of each value in range(size), int64: the finaliser of SplitMix64 (Steele et al. 2014)."""
+    mixed = values.astype(np.uint64) + key
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((mixed ^ (mixed >> np.uint64(31))) % np.uint64(size)).astype(np.int64)
+
+
 class PackedBlocks:
     """Running text as blocks of equal length without padding.
 
-    The lines stand one after the other, each closed by ``separator``; every block opens with ``start``, where the
-    tokenizer has one. The last block is filled up from the beginning of the text, so no token is ever dropped.
+    Every block opens with the token ``start``, where there is one, and goes on with the text where the block before it
+    ended; the last block is filled up from the beginning of the text, so no token is ever dropped. No block is made
+    before it is asked for: what stays in memory does not grow with the text.
     """
 
-    def __init__(self, lines: TokenSequences, length: int, start: int | None, separator: int | None) -> None:
-        closing = [] if separator is None else [separator]
-        ends = np.repeat(lines.offsets[1:], len(closing))
-        stream = np.insert(lines.ids, ends, np.tile(np.asarray(closing, np.int32), len(lines)))
-        opening = [] if start is None else [start]
-        body = length - len(opening)
-        self.n_blocks = max(1, -(-stream.size // body))
+    def __init__(self, stream: TokenStream, length: int, start: int | None) -> None:
+        self._stream = stream
+        self._start = start
+        #: tokens of a block
+        self.length = length
+        self._body = length - (start is not None)
+        self.n_blocks = max(1, -(-stream.size // self._body))
         #: tokens of the last block, opening included, that are not the beginning of the text over again
-        self.last_length = len(opening) + (stream.size - 1) % body + 1 if stream.size else length
-        filled = np.resize(stream, self.n_blocks * body).reshape(self.n_blocks, body)
-        head = np.tile(np.asarray(opening, np.int32), (self.n_blocks, 1))
-        self._order: tuple[tuple[int, int], Array] | None = None
-        self.blocks: Array = np.concatenate([head, filled], axis=1).astype(np.int32)
+        self.last_length = length - self._body + (stream.size - 1) % self._body + 1 if stream.size else length
+
+    def take(self, numbers: Array) -> Array:
+        """The blocks of these numbers, int32, shape (numbers, length)."""
+        text = self._stream.take(numbers * self._body, self._body)
+        return text if self._start is None else np.insert(text, 0, self._start, axis=1)
 
     def batch(self, step: int, batch_size: int, seed: int) -> Array:
-        """The blocks of a step, int32, shape (batch_size, length); epochs follow each other without a break."""
-        positions = np.arange(step * batch_size, (step + 1) * batch_size)
-        epochs, offsets = np.divmod(positions, self.n_blocks)
-        chosen = np.empty(batch_size, np.int64)
+        """The blocks of a step, int32, shape (batch_size, length); epochs follow each other without a break.
+
+        Every epoch is all blocks in another order, which is a function of the seed and the epoch alone.
+        """
+        epochs, places = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), self.n_blocks)
         for epoch in np.unique(epochs):
-            key = (seed, int(epoch))
-            if self._order is None or self._order[0] != key:
-                self._order = (key, np.random.default_rng(key).permutation(self.n_blocks))
-            chosen[epochs == epoch] = self._order[1][offsets[epochs == epoch]]
-        return self.blocks[chosen]
+            places[epochs == epoch] = permuted(places[epochs == epoch], self.n_blocks, seed, int(epoch))
+        return self.take(places)
 
 
 def pad(lines: list[Array], pad_id: int) -> tuple[Array, Array]:

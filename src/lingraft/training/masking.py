@@ -2,38 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
-Array = np.ndarray[Any, Any]
+#: what stands at a predicted position. ``80-10-10``: the mask token, a random token, the token itself (Devlin et al.
+#: 2019); ``90-10``: the mask token, the token itself (the code of Tran 2020)
+MaskScheme = Literal["80-10-10", "90-10"]
+
+_MASKED_SHARE = {"80-10-10": 0.8, "90-10": 0.9}
+
+
+class Masked(NamedTuple):
+    """A batch with hidden tokens.
+
+    ids: int64 (rows, length), what the model reads. positions: int64 (rows, k), ascending, where it predicts; the same
+    number in every row. labels: int64 (rows, k), the true tokens there. weights: float32 (rows, k), 1 or, at special
+    tokens in a row with fewer than k ordinary ones, 0.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    labels: Tensor
+    weights: Tensor
+
+    def rows(self, start: int, stop: int) -> Masked:
+        """Some of the rows."""
+        return Masked(*(part[start:stop] for part in self))
 
 
 def mask_tokens(
-    ids: Array, special: Array, mask_id: int, n_tokens: int, rate: float, random: np.random.Generator
-) -> tuple[Array, Array, Array]:
-    """Masks a fixed share of the ordinary tokens of a batch.
+    ids: Tensor, special: Tensor, mask_id: int, rate: float, generator: torch.Generator,
+    scheme: MaskScheme = "80-10-10",
+) -> Masked:  # fmt: skip
+    """Hides a fixed number of ordinary tokens in every row, all on the device of ids and without waiting for it.
 
-    ids: int (batch, length). special: bool (n_tokens,), True for ids that are never predicted and never put in. Of the
-    chosen positions 80 % become the mask token, 10 % a random ordinary token, 10 % stay. Returns the changed ids, the
-    flat positions (chosen,) ascending, and the true tokens there. At least one position is chosen, a special one if
-    there are no others.
+    ids: int64 (rows, length). special: bool (tokens of the vocabulary,), True for ids that are never predicted and
+    never put in; on the same device. rate: share of the row that is predicted, at least one position.
     """
-    candidates = np.flatnonzero(~special[ids.reshape(-1)])
-    if not candidates.size:  # nothing but unknown tokens in this batch
-        candidates = np.arange(ids.size)
-    wanted = min(candidates.size, max(1, round(rate * candidates.size)))
-    chosen = np.sort(random.choice(candidates, wanted, replace=False))
-    changed = ids.reshape(-1).copy()
-    labels = changed[chosen]
-    kind = random.random(wanted)
-    changed[chosen[kind < 0.8]] = mask_id
-    ordinary = np.flatnonzero(~special[:n_tokens])
-    swapped = chosen[(kind >= 0.8) & (kind < 0.9)]
-    changed[swapped] = random.choice(ordinary, swapped.size)
-    return changed.reshape(ids.shape), chosen, labels
+    k = max(1, round(rate * ids.shape[1]))
+    keys = torch.rand(ids.shape, generator=generator, device=ids.device) + special[ids]
+    positions = keys.topk(k, dim=1, largest=False).indices.sort(dim=1).values
+    labels = ids.gather(1, positions)
+    ordinary = ~special[labels]
+    kind = torch.rand(labels.shape, generator=generator, device=ids.device)
+    instead = torch.full_like(labels, mask_id)
+    masked = _MASKED_SHARE[scheme]
+    instead = torch.where(kind < masked, instead, labels)
+    if scheme == "80-10-10":
+        choice = torch.rand(labels.shape, generator=generator, device=ids.device)
+        drawn = _ordinary_token(special, choice)
+        instead = torch.where((kind >= masked) & (kind < masked + 0.1), drawn, instead)
+    changed = ids.scatter(1, positions, torch.where(ordinary, instead, labels))
+    return Masked(changed, positions, labels, ordinary.float())
 
 
-def random_for(*key: int) -> np.random.Generator:
-    """A generator that depends on these numbers alone."""
-    return np.random.default_rng(list(key))
+def _ordinary_token(special: Tensor, uniform: Tensor) -> Tensor:
+    """A token that is not special, for each number in [0, 1); none drawn where all are special."""
+    # the k-th ordinary token is the first at which k + 1 have been seen; counting needs no list of unknown length
+    seen = (~special).long().cumsum(0)
+    wanted = (uniform.double() * seen[-1]).long() + 1
+    return torch.searchsorted(seen, wanted).clamp(max=special.shape[0] - 1)
+
+
+def generator_for(device: torch.device, *key: int) -> torch.Generator:
+    """A random generator of the device that depends on these numbers alone."""
+    state = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0])
+    return torch.Generator(device).manual_seed(state >> 1)

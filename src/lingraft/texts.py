@@ -1,0 +1,225 @@
+"""The text of a run on disk: what is read and cleaned, and its tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from .cache import StageCache, folder_digest
+from .corpus import (
+    Counts,
+    HeldOut,
+    TokenStream,
+    clean_pairs,
+    clean_text,
+    open_shards,
+    read_bitext,
+    read_text,
+    write_shards,
+)
+from .errors import CorpusError
+from .recipe import Recipe
+from .training import text_marks
+from .vocabulary import plain_backend, special_ids, tokenizer_hash
+
+#: English, and the new language
+Language = Literal["en", "xx"]
+
+#: part of every key: raised when a stage gives something else for the same inputs
+_VERSION = 2
+
+_UPDATE_LINES = 100_000
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run starts from: the recipe, the source model's folder, and the digest of every text file."""
+
+    recipe: Recipe
+    source_folder: Path
+    files: dict[str, str]
+
+    @cached_property
+    def model_digest(self) -> str:
+        """Content hash of the source model's folder."""
+        return folder_digest(self.source_folder)
+
+    @property
+    def corpus_key(self) -> list[Any]:
+        """Key of the corpus stage; other keys build on it."""
+        recipe = self.recipe
+        return [
+            _VERSION, [[Path(name).name, value] for name, value in self.files.items()],
+            recipe.corpus.max_chars, len(recipe.evidence.bitext), len(recipe.corpus.text),
+            len(recipe.corpus.source_text), recipe.evaluation.bitext is not None,
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The folder of the corpus stage."""
+
+    folder: Path
+
+    def _lines(self, name: str) -> list[str]:
+        path = self.folder / name
+        return path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Sentence pairs, English first."""
+        return list(zip(self._lines("bitext.en"), self._lines("bitext.xx"), strict=True))
+
+    @cached_property
+    def evaluation(self) -> list[tuple[str, str]]:
+        """Held-out sentence pairs, or none."""
+        return list(zip(self._lines("eval.en"), self._lines("eval.xx"), strict=True))
+
+    def _text(self, side: Language) -> Path:
+        path = self.folder / f"text.{side}"
+        return path if path.is_file() else self.folder / f"bitext.{side}"
+
+    def text(self, side: Language) -> Iterator[str]:
+        """Running text of a language, line by line: the text given, else the bitext's side."""
+        with self._text(side).open(encoding="utf-8") as stream:
+            for line in stream:
+                yield line[:-1]
+
+    def head(self, side: Language, lines: int) -> list[str]:
+        """The first lines of a language's running text."""
+        return list(islice(self.text(side), lines))
+
+    def distinct(self, side: Language, lines: int) -> list[str]:
+        """The first different lines of a language's running text."""
+        found: dict[str, None] = {}
+        for line in self.text(side):
+            if len(found) == lines:
+                break
+            found.setdefault(line)
+        return list(found)
+
+    def sample(self, side: Language, at_most_bytes: int) -> list[str]:
+        """Running text of a language: all of it, or lines at even distances of about so many UTF-8 bytes."""
+        share = min(1.0, at_most_bytes / self._text(side).stat().st_size)
+        return [line for k, line in enumerate(self.text(side)) if int((k + 1) * share) > int(k * share)]
+
+
+def make_corpus(cache: StageCache, inputs: Inputs) -> tuple[Corpus, dict[str, Any]]:
+    """Reads, cleans and counts all text."""
+    recipe = inputs.recipe
+    limit = recipe.corpus.max_chars
+
+    def bitext(folder: Path, names: Sequence[str], stem: str) -> Counts:
+        counts = Counts()
+        with (
+            (folder / f"{stem}.en").open("w", encoding="utf-8") as en,
+            (folder / f"{stem}.xx").open("w", encoding="utf-8") as xx,
+        ):
+            raw = chain.from_iterable(read_bitext(name, counts) for name in names)
+            for english, foreign in clean_pairs(raw, limit, counts):
+                en.write(english + "\n")
+                xx.write(foreign + "\n")
+        if not counts.kept:
+            raise CorpusError(
+                f"No sentence pair is left of {', '.join(names)}: {counts.read:,} read, {counts.empty:,} with an empty "
+                f"side, {counts.overlong:,} longer than {limit:,} characters."
+            )
+        return counts
+
+    def text(folder: Path, names: Sequence[str], side: str) -> Counts:
+        counts = Counts()
+        with (folder / f"text.{side}").open("w", encoding="utf-8") as out:
+            for line in clean_text(chain.from_iterable(map(read_text, names)), limit, counts):
+                out.write(line + "\n")
+        if not counts.kept:
+            raise CorpusError(f"No line is left of {', '.join(names)}: {counts.read:,} read, {counts.empty:,} empty.")
+        return counts
+
+    def make(folder: Path) -> None:
+        counts = {"bitext": bitext(folder, recipe.evidence.bitext, "bitext").as_dict()}
+        if recipe.corpus.text:
+            counts["text"] = text(folder, recipe.corpus.text, "xx").as_dict()
+        if recipe.corpus.source_text:
+            counts["source_text"] = text(folder, recipe.corpus.source_text, "en").as_dict()
+        if recipe.evaluation.bitext:
+            counts["eval_bitext"] = bitext(folder, [recipe.evaluation.bitext], "eval").as_dict()
+        (folder / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+
+    folder = cache.stage("corpus", inputs.corpus_key, make)
+    return Corpus(folder), json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+
+
+def describe_corpus(counts: dict[str, Any]) -> str:
+    """One line for the progress display."""
+    bitext = counts["bitext"]
+    note = f"{bitext['kept']:,} pairs"
+    if bitext["malformed"]:
+        lines = ", ".join(str(line) for line in bitext["malformed_lines"][:3])
+        note += f", {bitext['malformed']:,} malformed lines skipped (line {lines})"
+    return note
+
+
+def tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
+    """All of a tokenizer that other stages depend on; its hash alone does not know the roles."""
+    template = getattr(tokenizer, "chat_template", None)
+    return [tokenizer_hash(tokenizer), special_ids(tokenizer), tokenizer.model_max_length, template]
+
+
+@dataclass(frozen=True)
+class TrainingText:
+    """The folder of a stage of shards: one language's text for language modelling."""
+
+    folder: Path
+
+    @cached_property
+    def stream(self) -> TokenStream:
+        """The tokens that are trained on."""
+        return open_shards(self.folder)
+
+    @cached_property
+    def held_out(self) -> list[str]:
+        """The lines that are not, in the order of the text."""
+        lines: list[str] = json.loads((self.folder / "held-out.json").read_text(encoding="utf-8"))
+        return lines
+
+    @property
+    def report(self) -> dict[str, int]:
+        """For run.json."""
+        return {"lines": self.stream.lines, "tokens": self.stream.size, "held_out": len(self.held_out)}
+
+
+def make_shards(
+    cache: StageCache, inputs: Inputs, corpus: Corpus, side: Language, tokenizer: PreTrainedTokenizerBase,
+    update: Callable[[float, str], None], *, causal: bool,
+) -> TrainingText:  # fmt: skip
+    """Splits a language's text by content into training and held-out lines and tokenises the former.
+
+    The text is read twice from disk and is never in memory.
+    """
+    _, separator = text_marks(tokenizer, causal=causal)
+
+    def make(folder: Path) -> None:
+        held_out = HeldOut(corpus.text(side))
+        seen: dict[str, None] = {}
+
+        def training() -> Iterator[str]:
+            for number, line in enumerate(corpus.text(side)):
+                if number % _UPDATE_LINES == 0:
+                    update(0.0, f"tokenising {side}: {number:,} lines")
+                if line in held_out:
+                    seen.setdefault(line)
+                else:
+                    yield line
+
+        write_shards(folder, training(), plain_backend(tokenizer), separator)
+        (folder / "held-out.json").write_text(json.dumps(list(seen)), encoding="utf-8")
+
+    key = [inputs.corpus_key, side, tokenizer_key(tokenizer), separator]
+    return TrainingText(cache.stage(f"shards-{side}", key, make))
