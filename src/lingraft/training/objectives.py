@@ -23,6 +23,7 @@ from .attention import documents_of
 from .data import LengthBatches, PackedBlocks, pad, text_marks
 from .encoder import cross_entropy, embed_tokens, flop_forward, head_logits, hidden_states
 from .masking import Masked, MaskScheme, generator_for, mask_tokens
+from .timing import Stopwatch
 
 Array = np.ndarray[Any, Any]
 
@@ -106,6 +107,8 @@ class LanguageModelling:
         self._one_pass = one_pass and english.blocks.length == foreign.blocks.length
         self._whole_last_layer = whole_last_layer
         self._special = {language: torch.from_numpy(side.special).to(device) for language, side in self._sides.items()}
+        #: time spent on making batches, for the meter
+        self.waiting = Stopwatch()
         self._made: tuple[tuple[int, bool], dict[str, tuple[Array, Masked]]] | None = None
 
     def _batch(self, step: int, both: bool) -> dict[str, tuple[Array, Masked]]:
@@ -114,8 +117,9 @@ class LanguageModelling:
             made = {}
             for number, (language, side) in enumerate(self._sides.items()):
                 if language == "xx" or both:
-                    blocks = side.blocks.batch(step, self._batch_size, self._seed + number)
-                    ids = torch.from_numpy(blocks.astype(np.int64)).to(self._device, non_blocking=True)
+                    with self.waiting:
+                        blocks = side.blocks.batch(step, self._batch_size, self._seed + number)
+                        ids = torch.from_numpy(blocks.astype(np.int64)).to(self._device, non_blocking=True)
                     generator = generator_for(self._device, self._seed, step, number)
                     made[language] = blocks, self._hide(language, ids, generator)
             self._made = (step, both), made
@@ -206,10 +210,13 @@ class Distillation:
         self._contrast = contrast
         self._temperature = temperature
         self._device = device
+        #: time spent on making batches, for the meter
+        self.waiting = Stopwatch()
 
     def _embed(self, model: LanguageModel, side: str, lines: Array) -> Tensor:
         text = self._texts[side]
-        ids, mask = pad([text[line] for line in lines], model.tokenizer.pad_token_id or 0)
+        with self.waiting:
+            ids, mask = pad([text[line] for line in lines], model.tokenizer.pad_token_id or 0)
         embedded = model.embed(torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device))
         return F.normalize(embedded.float(), dim=-1)
 
