@@ -26,7 +26,7 @@ from .inputs import Bitext, Text, persist_inputs
 from .recipe import Recipe, build_recipe, put, read_recipe_file
 from .report import environment, peak_memory_mb, write_run
 from .surgery import LanguageModel, load_model, resolve_model
-from .training import check_objective, check_trackers, resolve_training
+from .training import check_activations, check_objective, check_trackers, resolve_training
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -319,6 +319,8 @@ class _Run:
         update = self._step("corpus")
         source = load_model(source_folder)
         check_objective(self.recipe.training.objective, source)
+        if self.recipe.training.checkpoint_activations:
+            check_activations(source.model)
         corpus, counts = texts.make_corpus(self.cache, inputs)
         self.report["corpus"] = counts
         update(1.0, texts.describe_corpus(counts))

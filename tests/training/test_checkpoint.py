@@ -151,7 +151,7 @@ def test_killed_at_twenty_random_points_is_uninterrupted(tmp_path: Path, monkeyp
     """Kills in front of a forward pass, in the meter's line, and between any two operations of a checkpoint."""
     chance = random.Random(11)
     # dropout draws from torch's random state, so this holds the random states too
-    whole, expected = train(tmp_path / "whole", ToyObjective(dropout=0.2), steps=60)
+    whole, expected = train(tmp_path / "whole", ToyObjective(dropout=0.2), steps=50)
 
     broken = tmp_path / "broken"
     calls = {"left": 10**9}
@@ -173,14 +173,14 @@ def test_killed_at_twenty_random_points_is_uninterrupted(tmp_path: Path, monkeyp
         monkeypatch.setattr(module, name, dangerous)
     # every other run saves rarely, so that it dies between checkpoints too
     for kill in range(20):
-        calls["left"] = chance.randint(1, 90)
+        calls["left"] = chance.randint(1, 50)
         with pytest.raises(KillError):
             train(
-                broken, ToyObjective(dropout=0.2, before=maybe), maybe, steps=60,
+                broken, ToyObjective(dropout=0.2, before=maybe), maybe, steps=50,
                 checkpoint_seconds=3600.0 if kill % 2 else 0.0,
             )  # fmt: skip
     calls["left"] = 10**9
-    resumed, report = train(broken, ToyObjective(dropout=0.2), steps=60)
+    resumed, report = train(broken, ToyObjective(dropout=0.2), steps=50)
     assert same(whole, resumed)
     assert without_seconds(report) == without_seconds(expected)
     assert saved(broken) == saved(tmp_path / "whole")

@@ -1,5 +1,6 @@
 """Training both languages through one body: objectives, the loop, and its checkpoints."""
 
+from .activations import check_activations
 from .build import DEFAULTS, check_objective, distillation_trainer, language_model_trainer, resolve_training
 from .data import text_marks, text_stream
 from .distillation import framed
@@ -16,6 +17,7 @@ __all__ = [
     "Trainer",
     "autocast",
     "causal_loss",
+    "check_activations",
     "check_objective",
     "check_trackers",
     "default_device",
