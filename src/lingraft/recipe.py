@@ -100,7 +100,8 @@ class TrainingRecipe(_Section):
     budget: wall-clock time, as in 90m. batch_size: sentences per language and step (distill) or sequences of
     sequence_length tokens (mlm, clm). embeddings_share: share of the steps that train the new embeddings alone.
     learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share:
-    share of the steps with a rising rate. weight_decay: on the encoder's matrices. mask_rate: share of masked tokens
+    share of the steps with a rising rate. decay: how rates fall behind it, linearly to zero or with the square root of
+    the step. clip: largest norm of the gradient of all parameters. weight_decay: on the encoder's matrices. mask_rate: share of masked tokens
     (mlm). mask_scheme: what stands at a masked position, in percent: 80-10-10 the mask token, a random one, the token
     itself; 90-10 the mask token, the token itself. documents: apart lets a token see its own line of the text alone,
     not all of the packed sequence (mlm, clm). translation_weight: of translation language modelling on the bitext, an
@@ -125,6 +126,8 @@ class TrainingRecipe(_Section):
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     embedding_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     warmup_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    decay: Literal["linear", "inverse_sqrt"] = "linear"
+    clip: Annotated[float, Field(gt=0)] = 1.0
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15
     mask_scheme: Literal["80-10-10", "90-10"] = "80-10-10"

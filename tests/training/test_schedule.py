@@ -201,3 +201,14 @@ def test_tokens_set_the_number_of_steps(tmp_path: Path):
     assert report["steps"] == -(-1000 // 12)
     assert report["tokens"] >= 1000 - 8
     assert torch.is_grad_enabled()
+
+
+def test_rates_can_fall_with_the_square_root_of_the_step():
+    optimizer = ToyObjective().groups().optimizer(toy.schedule())
+    plan = Plan(0, 0, 1000)
+    rates = []
+    for step in range(1000):
+        plan.set_rates(optimizer, step, 0.01, "inverse_sqrt")
+        rates.append(optimizer.param_groups[0]["lr"] / optimizer.param_groups[0]["peak"])
+    assert rates[:10] == pytest.approx([(k + 1) / 10 for k in range(10)])
+    assert rates[10:] == pytest.approx([(10 / (k + 1)) ** 0.5 for k in range(10, 1000)])

@@ -206,7 +206,8 @@ def _trainer(
         embedding_learning_rate=_decided(recipe.embedding_learning_rate), head_learning_rate=_HEAD_LEARNING_RATE,
         weight_decay=recipe.weight_decay, checkpoint_seconds=recipe.checkpoint_seconds,
         batch_size=_decided(recipe.batch_size), micro_batch=recipe.micro_batch or _micro_batch(recipe, device),
-        checkpoints_kept=recipe.checkpoints_kept, max_rollbacks=recipe.max_rollbacks,
+        checkpoints_kept=recipe.checkpoints_kept, max_rollbacks=recipe.max_rollbacks, decay=recipe.decay,
+        clip=recipe.clip,
     )  # fmt: skip
     if recipe.checkpoint_activations:
         for model in (source.model, target.model):
