@@ -100,8 +100,9 @@ class TrainingRecipe(_Section):
     budget: wall-clock time, as in 90m. batch_size: sentences per language and step (distill) or sequences of
     sequence_length tokens (mlm, clm). embeddings_share: share of the steps that train the new embeddings alone.
     learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share:
-    share of the steps with a rising rate. decay: how rates fall behind it, linearly to zero or with the square root of
-    the step. clip: largest norm of the gradient of all parameters. weight_decay: on the encoder's matrices. mask_rate: share of masked tokens
+    share of the steps with a rising rate. decay: how rates fall, linearly to zero or, behind the warm-up, with the
+    square root of the step. clip: largest norm of the gradient of all parameters, scaled down to it. weight_decay: on
+    the encoder's matrices. mask_rate: share of masked tokens
     (mlm). mask_scheme: what stands at a masked position, in percent: 80-10-10 the mask token, a random one, the token
     itself; 90-10 the mask token, the token itself. documents: apart lets a token see its own line of the text alone,
     not all of the packed sequence (mlm, clm). translation_weight: of translation language modelling on the bitext, an
