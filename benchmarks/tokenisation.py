@@ -6,14 +6,16 @@
 TOKENIZER is a model folder with a tokenizer.json. FILE is text, a line a line, plain or compressed; it is repeated as
 often as the size asks for. Without it text is generated: random words of a vocabulary with Zipf's frequencies.
 
-speed: the same lines in the same batches go in turn through lingraft (`write_shards`: lines from a list, ids into
-arrays, counted, hashed, written to disk) and through ``Tokenizer.encode_batch`` and ``encode_batch_fast``, of which
-only the call is timed: their encodings are thrown away, no id is looked at. Every run is a process of its own. Ratio:
-tokens a second of lingraft over those of the library in the same round. Cores: CPU seconds by wall seconds.
+speed: the same lines in the same batches go in turn, a million tokens each, through lingraft (`write_shards`: lines
+from a list, ids into arrays, counted, hashed, written to disk) and through ``Tokenizer.encode_batch`` and
+``encode_batch_fast``, of which only the call is timed: their encodings are thrown away untimed, no id is looked at.
+Short turns, because a machine is not equally fast all the time. Ratio: seconds of the library over those of lingraft.
+Cores: CPU seconds by wall seconds, which other programs bring down.
 
 memory: a file of so many megabytes goes the way of a run, each in a process of its own: split by content, tokenised
-into shards (`lingraft.texts.make_shards`), then batches of 32 blocks of 256 tokens out of all of it. Peak memory is
-the kernel's VmHWM of that process, which the imports are part of; it is printed after each part.
+into shards (`lingraft.texts.make_shards`), then batches of 32 blocks of 256 tokens out of all of it, and then out of
+ten times as many shards (the same files listed ten times). Peak memory is the kernel's VmHWM of that process, which
+the imports are part of; it is printed after each part.
 """
 
 from __future__ import annotations
@@ -31,11 +33,15 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from lingraft.corpus import TokenStream
+
 BATCH_CHARACTERS = 1 << 20
+TURN_TOKENS = 1_000_000
 LIBRARY = ("encode_batch", "encode_batch_fast")
 SIDES = ("lingraft", *LIBRARY)
 
@@ -83,37 +89,43 @@ def batches_of(lines: Iterator[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def one_speed(side: str, tokenizer: str, text: str) -> dict[str, Any]:
-    """One run: wall and CPU seconds and tokens a second."""
+def timed_run(side: str, backend: Any, batches: list[list[str]], scratch: Path) -> tuple[float, float, int]:
+    """Wall and CPU seconds, and tokens."""
     from lingraft.corpus import open_shards, write_shards
-    from lingraft.surgery import load_tokenizer
-    from lingraft.vocabulary import plain_backend
 
-    backend = plain_backend(load_tokenizer(tokenizer))
-    with Path(text).open(encoding="utf-8") as stream:
-        batches = [json.loads(line) for line in stream]
-    backend.encode_batch_fast(batches[0][:100])  # threads are started
-    before, cpu = time.perf_counter(), time.process_time()
+    tokens, seconds = 0, np.zeros(2)
     if side == "lingraft":
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            before = np.array([time.perf_counter(), time.process_time()])
             write_shards(Path(folder), chain.from_iterable(batches), backend, 0, batch_characters=BATCH_CHARACTERS)
-            wall, cpu = time.perf_counter() - before, time.process_time() - cpu
+            seconds = np.array([time.perf_counter(), time.process_time()]) - before
             shards = open_shards(Path(folder), verify=True)
             tokens = shards.size - shards.lines
     else:
-        tokens, wall, used = 0, 0.0, 0.0
         for batch in batches:
-            before, cpu = time.perf_counter(), time.process_time()
+            before = np.array([time.perf_counter(), time.process_time()])
             encodings = getattr(backend, side)(batch, add_special_tokens=False)
-            wall, used = wall + time.perf_counter() - before, used + time.process_time() - cpu
+            seconds += np.array([time.perf_counter(), time.process_time()]) - before
             tokens += sum(map(len, encodings))
             del encodings
-        cpu = used
-    return {"tokens": tokens, "wall_s": wall, "cpu_s": cpu, "tokens_per_s": tokens / wall, "mb": peak_mb()}
+    return float(seconds[0]), float(seconds[1]), tokens
 
 
 def quietly(_share: float, _note: str) -> None:
     """Shows no progress."""
+
+
+def longer(folder: Path, times: int) -> TokenStream:
+    """The shards of a folder, listed so many times."""
+    from lingraft.corpus import open_shards
+
+    path = folder / "index.json"
+    index = json.loads(path.read_text(encoding="utf-8"))
+    index["shards"] *= times
+    index |= {name: times * index[name] for name in ("tokens", "lines")}
+    path.write_text(json.dumps(index), encoding="utf-8")
+    np.save(folder / "counts.npy", times * np.load(folder / "counts.npy"))
+    return open_shards(folder)
 
 
 def one_memory(tokenizer: str, text: str, steps: int) -> dict[str, Any]:
@@ -133,22 +145,15 @@ def one_memory(tokenizer: str, text: str, steps: int) -> dict[str, Any]:
         inputs = Inputs(build_recipe({"source": "m", "language": "fr"}), folder, {})
         began = time.perf_counter()
         made = make_shards(StageCache(Path(scratch)), inputs, Corpus(folder), "xx", loaded, quietly, causal=False)
-        blocks = PackedBlocks(made.stream, 256, 0)
         result |= made.report | {"tokenise_s": time.perf_counter() - began, "tokenised_mb": peak_mb()}
-        began = time.perf_counter()
-        for step in range(steps):
-            blocks.batch(step, 32, 0)
-        result |= {"batch_ms": 1000 * (time.perf_counter() - began) / steps, "trained_mb": peak_mb()}
-        result["epochs"] = steps * 32 / blocks.n_blocks
-    return result
-
-
-def child(*arguments: object) -> dict[str, Any]:
-    """What another process of this program says."""
-    done = subprocess.run(
-        [sys.executable, __file__, *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True
-    )
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        for name, times in (("", 1), ("_10x", 10)):
+            blocks = PackedBlocks(longer(made.folder, times), 256, 0)
+            began = time.perf_counter()
+            for step in range(times * steps):
+                blocks.batch(step, 32, 0)
+            milliseconds = 1000 * (time.perf_counter() - began) / (times * steps)
+            result |= {f"batch_ms{name}": milliseconds, f"trained_mb{name}": peak_mb()}
+        result["epochs"] = times * steps * 32 / blocks.n_blocks
     return result
 
 
@@ -164,35 +169,49 @@ def speed(arguments: argparse.Namespace, scratch: Path) -> None:
     from lingraft.vocabulary import plain_backend
 
     backend = plain_backend(load_tokenizer(arguments.tokenizer))
-    text = scratch / "batches.jsonl"
-    tokens = 0
-    with text.open("w", encoding="utf-8") as stream:
-        for batch in batches_of(lines_of(arguments.text)):
-            tokens += sum(map(len, backend.encode_batch_fast(batch, add_special_tokens=False)))
-            stream.write(json.dumps(batch) + "\n")
-            if tokens >= arguments.tokens:
-                break
-    say("| round | side | tokens | wall s | CPU s | cores | tokens/s | peak MB | load |\n" + "|---" * 9 + "|")
+    turns: list[list[list[str]]] = [[]]
+    total, tokens = 0, 0
+    for batch in batches_of(lines_of(arguments.text)):
+        tokens += sum(map(len, backend.encode_batch_fast(batch, add_special_tokens=False)))
+        turns[-1].append(batch)
+        if total + tokens >= arguments.tokens:
+            break
+        if tokens >= TURN_TOKENS:
+            total, tokens = total + tokens, 0
+            turns.append([])
+    say("| round | side | tokens | wall s | CPU s | cores | tokens/s | load |\n" + "|---" * 8 + "|")
     ratios: dict[str, list[float]] = {name: [] for name in LIBRARY}
     for number in range(arguments.repeats):
-        rates = {}
-        for side in SIDES[number % 3 :] + SIDES[: number % 3]:
-            got = child("one-speed", arguments.tokenizer, "--side", side, "--text", text)
-            rates[side] = got["tokens_per_s"]
+        sums = {side: np.zeros(3) for side in SIDES}
+        for turn, batches in enumerate(turns):
+            first = (number + turn) % len(SIDES)
+            for side in SIDES[first:] + SIDES[:first]:
+                sums[side] += timed_run(side, backend, batches, scratch)
+        for side, (wall, cpu, done) in sums.items():
             say(
-                f"| {number + 1} | {side} | {got['tokens']:,} | {got['wall_s']:.1f} | {got['cpu_s']:.1f} "
-                f"| {got['cpu_s'] / got['wall_s']:.2f} | {got['tokens_per_s']:,.0f} | {got['mb']:,} "
-                f"| {os.getloadavg()[0]:.1f} |"
+                f"| {number + 1} | {side} | {done:,.0f} | {wall:.1f} | {cpu:.1f} | {cpu / wall:.2f} "
+                f"| {done / wall:,.0f} | {os.getloadavg()[0]:.1f} |"
             )
         for name in LIBRARY:
-            ratios[name].append(rates["lingraft"] / rates[name])
+            ratios[name].append(sums[name][0] / sums["lingraft"][0])
     for name in LIBRARY:
         say(f"ratio to {name}: {', '.join(f'{x:.2f}' for x in ratios[name])}; median {np.median(ratios[name]):.2f}")
 
 
 def memory(arguments: argparse.Namespace, scratch: Path) -> None:
     """One run a size."""
-    names = ("imports_mb", "lines", "tokens", "tokenise_s", "tokenised_mb", "batch_ms", "epochs", "trained_mb")
+    names = (
+        "imports_mb",
+        "lines",
+        "tokens",
+        "tokenise_s",
+        "tokenised_mb",
+        "batch_ms",
+        "trained_mb",
+        "batch_ms_10x",
+        "trained_mb_10x",
+        "epochs",
+    )
     say(f"| text MB | {' | '.join(names)} |\n" + "|---" * (len(names) + 1) + "|")
     for size in map(int, arguments.megabytes.split(",")):
         text = scratch / f"{size}.txt"
@@ -202,7 +221,9 @@ def memory(arguments: argparse.Namespace, scratch: Path) -> None:
                 written += stream.write(line + "\n")
                 if written >= size * 1_000_000:
                     break
-        got = child("one-memory", arguments.tokenizer, "--text", text, "--steps", arguments.steps)
+        given = ["one-memory", arguments.tokenizer, "--text", str(text), "--steps", str(arguments.steps)]
+        done = subprocess.run([sys.executable, __file__, *given], check=True, stdout=subprocess.PIPE, text=True)
+        got = json.loads(done.stdout)
         say(f"| {text.stat().st_size / 1e6:,.0f} | {' | '.join(f'{round(got[name], 2):,}' for name in names)} |")
         text.unlink()
 
@@ -210,19 +231,16 @@ def memory(arguments: argparse.Namespace, scratch: Path) -> None:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "memory", "one-speed", "one-memory"])
+    parser.add_argument("what", choices=["speed", "memory", "one-memory"])
     parser.add_argument("tokenizer")
     parser.add_argument("--text")
     parser.add_argument("--tokens", type=int, default=10_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--megabytes", default="100,1000")
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--side", choices=SIDES)
     parser.add_argument("--scratch", type=Path, help="where files go; else the system's temporary folder")
     arguments = parser.parse_args()
-    if arguments.what == "one-speed":
-        say(json.dumps(one_speed(arguments.side, arguments.tokenizer, arguments.text)))
-    elif arguments.what == "one-memory":
+    if arguments.what == "one-memory":
         say(json.dumps(one_memory(arguments.tokenizer, arguments.text, arguments.steps)))
     else:
         say(

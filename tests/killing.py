@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from lingraft.recipe import build_recipe
-from lingraft.training.objectives import Distillation, LanguageModelling
+from lingraft.training.distillation import Distillation
+from lingraft.training.language_modelling import LanguageModelling
 from lingraft.transfer import resume, run_recipe
 
 

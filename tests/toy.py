@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from lingraft.training.loop import Trainer
 from lingraft.training.precision import Precision
 from lingraft.training.schedule import Groups, Schedule
+from lingraft.training.timing import Stopwatch
 
 WORDS, WIDTH = 12, 6
 
@@ -38,6 +39,7 @@ class ToyObjective:
             self.body = nn.Sequential(nn.Linear(WIDTH, 16), nn.Tanh(), nn.Linear(16, WIDTH))
             self.goal = torch.randn(WORDS, WIDTH)
         self.module: nn.Module = nn.ModuleList([self.tables, self.body])
+        self.waiting = Stopwatch()
         self.batch_size = batch_size
         self.dropout = dropout
         self.before = before
@@ -63,6 +65,9 @@ class ToyObjective:
 
     def tokens(self, step: int, both: bool) -> int:
         return self.batch_size * (2 if both else 1)
+
+    def flop_per_token(self, both: bool) -> float:
+        return 0.0
 
     def groups(self) -> Groups:
         tables = {name: dict(table.named_parameters()) for name, table in self.tables.items()}

@@ -100,16 +100,21 @@ class TrainingRecipe(_Section):
     budget: wall-clock time, as in 90m. batch_size: sentences per language and step (distill) or sequences of
     sequence_length tokens (mlm, clm). embeddings_share: share of the steps that train the new embeddings alone.
     learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share:
-    share of the steps with a rising rate. weight_decay: on the encoder's matrices. mask_rate: share of masked tokens
+    share of the steps with a rising rate. decay: how rates fall, linearly to zero or, behind the warm-up, with the
+    square root of the step. clip: largest norm of the gradient of all parameters, scaled down to it. weight_decay: on
+    the encoder's matrices. mask_rate: share of masked tokens
     (mlm). mask_scheme: what stands at a masked position, in percent: 80-10-10 the mask token, a random one, the token
     itself; 90-10 the mask token, the token itself. documents: apart lets a token see its own line of the text alone,
-    not all of the packed sequence (mlm, clm). contrast, temperature: weight and temperature of telling the right
-    English sentence from the others of the batch (distill). head_steps: steps that warm up a fresh head (mlm) before
-    anything else. precision: bf16 and fp16 mean autocast; auto takes bf16 where the processor has it and fp16 on a CUDA
-    card that has no bf16. micro_batch: of a batch, so many sentences or sequences are run at a time; without it all.
-    checkpoint_activations: less memory for more time. checkpoint_seconds: at least this time between two checkpoints.
-    checkpoints_kept: the newest so many stay. max_rollbacks: how often a run goes back behind a loss that explodes or
-    is no number before it gives up. track: where the meter's lines go besides the screen.
+    not all of the packed sequence (mlm, clm). translation_weight: of translation language modelling on the bitext, an
+    addition to mlm; 0 leaves it out. token_weight: of pulling every foreign token to where the English model has the
+    tokens it corresponds to (distill); 0 leaves it out. contrast, temperature: weight and temperature of telling the
+    right English sentence from the others of the batch (distill). head_steps: steps that warm up a fresh head (mlm)
+    before anything else. precision: bf16 and fp16 mean autocast; auto takes bf16 where the processor has it and fp16 on
+    a CUDA card that has no bf16. micro_batch: of a batch, so many sentences or sequences are run at a time; without it
+    all, and on a CPU (mlm, clm) so many as have 4,096 tokens. checkpoint_activations: less memory for more time.
+    checkpoint_seconds: at least this time between two checkpoints. checkpoints_kept: the newest so many stay.
+    max_rollbacks: how often a run goes back behind a loss that explodes or is no number before it gives up. track:
+    where the meter's lines go besides the screen.
     """
 
     objective: Objective = "auto"
@@ -122,10 +127,14 @@ class TrainingRecipe(_Section):
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     embedding_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     warmup_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    decay: Literal["linear", "inverse_sqrt"] = "linear"
+    clip: Annotated[float, Field(gt=0)] = 1.0
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15
     mask_scheme: Literal["80-10-10", "90-10"] = "80-10-10"
     documents: Literal["joined", "apart"] = "joined"
+    translation_weight: Annotated[float, Field(ge=0)] = 0.0
+    token_weight: Annotated[float, Field(ge=0)] = 0.0
     contrast: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0)] = 0.05
     head_steps: Annotated[int, Field(ge=0)] = 200

@@ -171,8 +171,8 @@ def _language_models(inputs: Inputs, grafted: Models, objective: str) -> tuple[L
 
 
 def make_training(
-    cache: StageCache, inputs: Inputs, training: TrainingRecipe, grafted: Models, corpus: Corpus, update: Update,
-    tracks: Path,
+    cache: StageCache, inputs: Inputs, training: TrainingRecipe, table: Table, grafted: Models, corpus: Corpus,
+    update: Update, tracks: Path,
 ) -> Models:  # fmt: skip
     """Trains from the graft; interrupted, it goes on from its newest checkpoint. tracks: the trackers' folder."""
     objective, seed = training.objective, inputs.recipe.seed
@@ -194,13 +194,15 @@ def make_training(
         source, target, fresh = _language_models(inputs, grafted, objective)
         before: dict[str, Any] = {}
         if objective == "distill":
-            trainer = distillation_trainer(source, target, corpus.pairs, training, seed, checkpoints)
+            loaded = TranslationTable.load(table.path) if training.token_weight else None
+            trainer = distillation_trainer(source, target, corpus.pairs, training, seed, checkpoints, loaded)
             report = trainer.run(on_step)
         else:
             english, foreign = text["en"], text["xx"]
             trainer = language_model_trainer(
-                source, target, english.stream, foreign.stream, training, seed, checkpoints, fresh
-            )
+                source, target, english.stream, foreign.stream, training, seed, checkpoints, fresh,
+                corpus.pairs if training.translation_weight else (),
+            )  # fmt: skip
 
             def measure() -> dict[str, Any]:
                 return {

@@ -347,7 +347,7 @@ class _Run:
         if training.objective != "none":
             update = self._step("training")
             final = stages.make_training(
-                self.cache, inputs, training, grafted, corpus, update, self.directory / "track"
+                self.cache, inputs, training, table, grafted, corpus, update, self.directory / "track"
             )
             self.report["training"] = final.report
             update(1.0, f"{final.report['steps']:,} steps")

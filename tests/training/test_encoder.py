@@ -14,8 +14,8 @@ from lingraft.evidence import build_table, encode
 from lingraft.surgery import LanguageModel, from_transformers, graft, share_body
 from lingraft.training import text_stream
 from lingraft.training.encoder import embed_tokens, flop_forward, gather, head_logits, hidden_states
+from lingraft.training.language_modelling import LanguageModelling, Side, causal_loss, masked_loss
 from lingraft.training.masking import generator_for, mask_tokens
-from lingraft.training.objectives import LanguageModelling, Side, causal_loss, masked_loss
 
 CPU = torch.device("cpu")
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}

@@ -3,13 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
+from torch.nn import functional as F
 
 import tiny
 from lingraft.corpus import TokenSequences
 from lingraft.evidence import build_table, encode
 from lingraft.surgery import LanguageModel, from_transformers, graft, load_model, share_body
 from lingraft.training import text_stream
-from lingraft.training.objectives import Distillation, LanguageModelling, Side, framed
+from lingraft.training.distillation import Distillation, framed
+from lingraft.training.language_modelling import LanguageModelling, Side
 
 CPU = torch.device("cpu")
 
@@ -93,3 +96,40 @@ def test_roberta_positions_leave_room_for_padding():
     ids = torch.from_numpy(text[0].astype(np.int64))[None]
     with torch.inference_mode():
         assert model.embed(ids, torch.ones_like(ids)).isfinite().all()
+
+
+def test_tokens_are_pulled_to_what_they_correspond_to(encoder: LanguageModel):
+    """By hand: for each foreign token the mean of the teacher's states under the table, compared by cosine."""
+    source, target = pair_of_models(encoder)
+    random = np.random.default_rng(0)
+    size = len(source.tokenizer)
+    table = sparse.csr_matrix(sparse.random(size, size, 0.2, "csr", np.float32, random))
+    lines = tiny.english_lines(12, seed=5)
+    others = tiny.english_lines(12, seed=6)
+    texts = [framed(source, encode(source.tokenizer, lines)), framed(target, encode(target.tokenizer, others))]
+
+    def task(weight: float) -> Distillation:
+        return Distillation(
+            source, target, *texts, batch_size=4, contrast=0.0, temperature=0.05, seed=0, device=CPU,
+            token_weight=weight, table=table,
+        )  # fmt: skip
+
+    with_tokens = task(2.0)
+    loss, losses = with_tokens.loss(0, both=False)
+    plain, _ = task(0.0).loss(0, both=False)
+    special = set(target.tokenizer.all_special_ids)
+    means = []
+    for line in with_tokens._batches[0]:
+        ours, theirs = (torch.from_numpy(text[line].astype(np.int64)) for text in texts)
+        with torch.no_grad():
+            teacher = source.model.base_model(input_ids=ours[None]).last_hidden_state[0]
+            student = target.model.base_model(input_ids=theirs[None]).last_hidden_state[0]
+        apart = []
+        for place, token in enumerate(theirs.tolist()):
+            weights = torch.tensor([table[token, other] for other in ours.tolist()])
+            if token not in special and weights.sum() > 0:
+                wanted = (weights / weights.sum()) @ teacher
+                apart.append(2 * (1 - float(F.cosine_similarity(student[place], wanted, dim=0))))
+        means.append(np.mean(apart) if apart else 0.0)
+    assert float(losses["tokens_xx"]) == pytest.approx(np.mean(means), abs=1e-5)
+    assert float(loss.detach()) == pytest.approx(float(plain.detach()) + 2 * np.mean(means), abs=1e-4)

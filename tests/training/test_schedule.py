@@ -110,12 +110,12 @@ def unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PACES = {
-    "steady": lambda _: 0.5,
-    "soon twice as fast": lambda now: 0.5 if now < 20 else 0.25,
-    "late twice as fast": lambda now: 0.5 if now < 300 else 0.25,
-    "soon half as fast": lambda now: 0.5 if now < 20 else 1.0,
-    "late half as fast": lambda now: 0.5 if now < 500 else 1.0,
-    "to and fro": lambda now: 0.3 if int(now / 40) % 2 else 0.6,
+    "steady": lambda _: 1.0,
+    "soon twice as fast": lambda now: 1.0 if now < 20 else 0.5,
+    "late twice as fast": lambda now: 1.0 if now < 300 else 0.5,
+    "soon half as fast": lambda now: 1.0 if now < 20 else 2.0,
+    "late half as fast": lambda now: 1.0 if now < 500 else 2.0,
+    "to and fro": lambda now: 0.6 if int(now / 40) % 2 else 1.2,
 }
 
 
@@ -201,3 +201,14 @@ def test_tokens_set_the_number_of_steps(tmp_path: Path):
     assert report["steps"] == -(-1000 // 12)
     assert report["tokens"] >= 1000 - 8
     assert torch.is_grad_enabled()
+
+
+def test_rates_can_fall_with_the_square_root_of_the_step():
+    optimizer = ToyObjective().groups().optimizer(toy.schedule())
+    plan = Plan(0, 0, 1000)
+    rates = []
+    for step in range(1000):
+        plan.set_rates(optimizer, step, 0.01, "inverse_sqrt")
+        rates.append(optimizer.param_groups[0]["lr"] / optimizer.param_groups[0]["peak"])
+    assert rates[:10] == pytest.approx([(k + 1) / 10 for k in range(10)])
+    assert rates[10:] == pytest.approx([(10 / (k + 1)) ** 0.5 for k in range(10, 1000)])

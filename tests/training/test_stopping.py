@@ -10,7 +10,7 @@ import pytest
 
 import toy
 from lingraft.errors import StoppedError
-from lingraft.training.objectives import Distillation
+from lingraft.training.distillation import Distillation
 from lingraft.training.stopping import StopSignals
 from toy import ToyObjective, same
 

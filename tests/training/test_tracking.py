@@ -16,7 +16,7 @@ from lingraft.training.tracking import Tracking, check_trackers
 
 accelerate = pytest.importorskip("accelerate")
 
-LINE = Progress(1, 10, "all", {"loss_xx": 2.5}, 1e-3, 100.0, 1.0, 9.0)
+LINE = Progress(1, 10, "all", {"loss_xx": 2.5}, 1e-3, 100.0, 1.0, 9.0, 0.01)
 
 
 def read(folder: Path) -> list[dict]:

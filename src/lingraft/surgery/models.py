@@ -66,14 +66,18 @@ class LanguageModel:
         return replace(self, model=model, tokenizer=tokenizer or self.tokenizer)
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Sentence embeddings, float (batch, width), of int64 (batch, length) ids.
-
-        A sentence encoder runs its own pipeline; any other model the mean over its last hidden states.
-        """
+        """Sentence embeddings, float (batch, width), of int64 (batch, length) ids."""
         hidden = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.pool(hidden, input_ids, attention_mask)
+
+    def pool(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Sentence embeddings, float (batch, width), of last hidden states (batch, length, width).
+
+        A sentence encoder runs its own pipeline; any other model the mean over the positions of the mask.
+        """
         if not self.pooling:
             weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-            return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)  # type: ignore[no-any-return]
+            return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
         features: dict[str, Tensor] = {
             "token_embeddings": hidden,
             "attention_mask": attention_mask,

@@ -14,8 +14,8 @@ from ..errors import ModelError, RecipeError
 from ..evidence import encode
 from ..surgery import LanguageModel
 from ..training.data import PackedBlocks, text_stream
+from ..training.language_modelling import Side, causal_loss, masked_loss
 from ..training.masking import Masked, generator_for, mask_tokens
-from ..training.objectives import Side, causal_loss, masked_loss
 from ..vocabulary import special_ids
 from .intervals import Counts, bootstrap_interval
 

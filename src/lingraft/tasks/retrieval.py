@@ -12,7 +12,7 @@ from ..errors import CorpusError
 from ..evidence import encode
 from ..surgery import LanguageModel
 from ..training.data import pad
-from ..training.objectives import framed
+from ..training.distillation import framed
 from .intervals import bootstrap_interval
 
 Array = np.ndarray[Any, Any]

@@ -3,9 +3,10 @@
 from .activations import check_activations
 from .build import DEFAULTS, check_objective, distillation_trainer, language_model_trainer, resolve_training
 from .data import text_marks, text_stream
+from .distillation import framed
+from .language_modelling import causal_loss, masked_loss
 from .loop import Trainer
 from .meter import Progress
-from .objectives import causal_loss, framed, masked_loss
 from .precision import autocast, default_device, resolve_precision
 from .tracking import Tracking, check_trackers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,15 +12,18 @@ from torch import Tensor
 
 from ..corpus import TokenSequences, TokenStream
 from ..errors import RecipeError
-from ..evidence import encode
+from ..evidence import TranslationTable, encode
 from ..recipe import TrainingRecipe, budget_seconds
 from ..surgery import LanguageModel, share_body, vocabulary_parameters
 from .activations import checkpoint_activations
 from .attention import choose_kernel, use_kernel
+from .distillation import Distillation, framed
+from .language_modelling import LanguageModelling, Side
 from .loop import Trainer
-from .objectives import Distillation, LanguageModelling, Objective, Side, framed
+from .objectives import Objective, Together
 from .precision import default_device, resolve_precision
 from .schedule import Groups, Schedule
+from .translation import TranslationModelling
 
 #: what the recipe leaves open, by objective
 DEFAULTS: dict[str, dict[str, float | int]] = {
@@ -47,7 +51,7 @@ _HEAD_LEARNING_RATE = 1e-3
 #: there, and the activations of BERT-base take about 0.8 MB a token
 _CPU_TOKENS = 4096
 
-#: longer sentences are cut for distillation
+#: longer sentences of a bitext are cut
 _LONGEST_SENTENCE = 128
 
 
@@ -57,6 +61,9 @@ def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
     if objective == "auto":
         objective = {"sentence": "distill", "masked": "mlm", "causal": "clm"}[kind]  # type: ignore[assignment]
     values: dict[str, object] = {"objective": objective}
+    for key, fitting in (("translation_weight", "mlm"), ("token_weight", "distill")):
+        if getattr(recipe, key) and objective != fitting:
+            raise RecipeError(f"training.{key} is for the objective '{fitting}'; this run has '{objective}'.")
     if objective == "none":
         return recipe.model_copy(update=values)
     values |= {name: value for name, value in DEFAULTS[objective].items() if getattr(recipe, name) is None}
@@ -90,23 +97,29 @@ def _groups(source: LanguageModel, target: LanguageModel, fresh_head: bool) -> G
 
 def language_model_trainer(
     source: LanguageModel, target: LanguageModel, english: TokenStream, foreign: TokenStream, recipe: TrainingRecipe,
-    seed: int, folder: Path, fresh_head: bool = False,
+    seed: int, folder: Path, fresh_head: bool = False, pairs: Sequence[tuple[str, str]] = (),
 ) -> Trainer:  # fmt: skip
-    """Objectives ``mlm`` and ``clm`` on text of both languages (`text_stream`); the recipe must be resolved."""
+    """Objectives ``mlm`` and ``clm`` on text of both languages (`text_stream`); the recipe must be resolved.
+
+    pairs: sentence pairs, English first, for translation language modelling, where the recipe gives it a weight.
+    """
     device = default_device()
     if fresh_head:
         for model, text in ((source, english), (target, foreign)):
             _start_bias(model, text)
-    _share(source, target, device)
     apart = recipe.documents == "apart"
-    kernel = choose_kernel(source.model, device, resolve_precision(recipe.precision, device), apart)
-    for model in (source, target):
-        use_kernel(model.model, kernel)
-    objective = LanguageModelling(
+    _share(source, target, recipe, device)
+    objective: Objective = LanguageModelling(
         Side(source, english, recipe.sequence_length), Side(target, foreign, recipe.sequence_length),
         masked=recipe.objective == "mlm", batch_size=_decided(recipe.batch_size), mask_rate=recipe.mask_rate, seed=seed,
         device=device, mask_scheme=recipe.mask_scheme, apart=apart,
     )  # fmt: skip
+    if recipe.translation_weight:
+        translation = TranslationModelling(
+            source, target, *_sentences(source, target, pairs), batch_size=_decided(recipe.batch_size),
+            mask_rate=recipe.mask_rate, seed=seed, device=device, mask_scheme=recipe.mask_scheme,
+        )  # fmt: skip
+        objective = Together([(1.0, objective), (recipe.translation_weight, translation)])
     return _trainer(objective, source, target, recipe, device, folder, fresh_head)
 
 
@@ -133,29 +146,41 @@ def _start_bias(language_model: LanguageModel, text: TokenStream) -> None:
 
 def distillation_trainer(
     source: LanguageModel, target: LanguageModel, pairs: Sequence[tuple[str, str]], recipe: TrainingRecipe, seed: int,
-    folder: Path,
+    folder: Path, table: TranslationTable | None = None,
 ) -> Trainer:  # fmt: skip
-    """Objective ``distill`` on sentence pairs, English first; the recipe must be resolved."""
+    """Objective ``distill`` on sentence pairs, English first; the recipe must be resolved.
+
+    table: for the pull on single tokens, where the recipe gives it a weight.
+    """
     device = default_device()
-    _share(source, target, device)
-    english = _sentences(source, [pair[0] for pair in pairs])
-    foreign = _sentences(target, [pair[1] for pair in pairs])
+    _share(source, target, recipe, device)
     objective = Distillation(
-        source, target, english, foreign,
-        batch_size=_decided(recipe.batch_size), contrast=recipe.contrast, temperature=recipe.temperature, seed=seed,
-        device=device,
+        source, target, *_sentences(source, target, pairs), batch_size=_decided(recipe.batch_size),
+        contrast=recipe.contrast, temperature=recipe.temperature, seed=seed, device=device,
+        token_weight=recipe.token_weight, table=None if table is None else table.matrix,
     )  # fmt: skip
     return _trainer(objective, source, target, recipe, device, folder, False)
 
 
-def _sentences(language_model: LanguageModel, lines: list[str]) -> TokenSequences:
-    encoded = framed(language_model, encode(language_model.tokenizer, lines))
-    if encoded.lengths.max(initial=0) <= _LONGEST_SENTENCE:
-        return encoded
-    return TokenSequences.from_lists(encoded[k][:_LONGEST_SENTENCE] for k in range(len(encoded)))
+def _sentences(
+    source: LanguageModel, target: LanguageModel, pairs: Sequence[tuple[str, str]]
+) -> tuple[TokenSequences, TokenSequences]:
+    """Both sides of the pairs as the models read them, special tokens around."""
+
+    def side(model: LanguageModel, number: int) -> TokenSequences:
+        short = replace(model, max_length=min(model.max_length, _LONGEST_SENTENCE))
+        return framed(short, encode(model.tokenizer, [pair[number] for pair in pairs]))
+
+    return side(source, 0), side(target, 1)
 
 
-def _share(source: LanguageModel, target: LanguageModel, device: torch.device) -> None:
+def _share(source: LanguageModel, target: LanguageModel, recipe: TrainingRecipe, device: torch.device) -> None:
+    """Puts both models on the device, under one body and the kernel that suits."""
+    kernel = choose_kernel(
+        source.model, device, resolve_precision(recipe.precision, device), recipe.documents == "apart"
+    )
+    for model in (source, target):
+        use_kernel(model.model, kernel)
     source.model.to(device)  # type: ignore[arg-type]
     target.model.to(device)  # type: ignore[arg-type]
     for module in (*source.pooling, *target.pooling):
@@ -181,7 +206,8 @@ def _trainer(
         embedding_learning_rate=_decided(recipe.embedding_learning_rate), head_learning_rate=_HEAD_LEARNING_RATE,
         weight_decay=recipe.weight_decay, checkpoint_seconds=recipe.checkpoint_seconds,
         batch_size=_decided(recipe.batch_size), micro_batch=recipe.micro_batch or _micro_batch(recipe, device),
-        checkpoints_kept=recipe.checkpoints_kept, max_rollbacks=recipe.max_rollbacks,
+        checkpoints_kept=recipe.checkpoints_kept, max_rollbacks=recipe.max_rollbacks, decay=recipe.decay,
+        clip=recipe.clip,
     )  # fmt: skip
     if recipe.checkpoint_activations:
         for model in (source.model, target.model):

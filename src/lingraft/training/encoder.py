@@ -64,16 +64,19 @@ def embed_tokens(model: PreTrainedModel, ids: Tensor) -> Tensor:
 
 def hidden_states(
     model: PreTrainedModel, embedded: Tensor, positions: Tensor | None = None, attention_mask: Tensor | None = None,
-    documents: Documents | None = None, whole_last_layer: bool = False,
+    documents: Documents | None = None, whole_last_layer: bool = False, position_ids: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Last hidden states of embedded tokens (rows, length, width), at all positions or at some.
 
     positions: int64 (rows, k); the result is then (rows, k, width), equal to the whole result gathered there. Families
     whose last layer is not known here compute the whole of it and gather, and so does whole_last_layer. attention_mask:
-    int64 (rows, length), 0 for padding. documents: of packed rows, where they are to be kept apart.
+    int64 (rows, length), 0 for padding. documents: of packed rows, where they are to be kept apart. position_ids: int64
+    (rows or 1, length), where they are not those of one text.
     """
     base: Any = model.base_model
     arguments: dict[str, Any] = {"attention_mask": attention_mask}
+    if position_ids is not None:
+        arguments["position_ids"] = position_ids
     if documents is not None:
         arguments |= keep_apart(model, documents, embedded.dtype)
     layers = layers_of(base)

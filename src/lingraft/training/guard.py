@@ -55,8 +55,8 @@ class Guard:
     A loss is bad if it is no finite number, or if it explodes: if it is above ``2 * exp(median + 6 * spread)`` of the
     logarithms of the up to 100 losses of its name before it, the spread being 1.4826 times their median absolute
     deviation. Logarithms, because near zero losses differ by factors. Nothing is said to explode before there are 20,
-    or below 0.1. Of what `read_losses` gives, the names that begin with ``loss`` are judged. The judgement of a step
-    depends on the steps before it and not on when it was passed, so a run that was killed comes to the same.
+    or below 0.1. What is named ``cosine...`` only has to be a finite number. The judgement of a step depends on the
+    steps before it and not on when it was passed, so a run that was killed comes to the same.
 
     recent: those losses. skipped: steps, from 0, whose batch is left out. rollbacks: how often the run went back.
     unapplied, unapplied_in_a_row: updates left out because their gradient was not finite.
@@ -71,7 +71,7 @@ class Guard:
     def limit(self, name: str) -> float:
         """The largest loss that is not bad."""
         recent = [math.log(max(value, 1e-9)) for value in self.recent.get(name, [])]
-        if len(recent) < _ENOUGH:
+        if len(recent) < _ENOUGH or name.startswith("cosine"):
             return math.inf
         middle = median(recent)
         spread = _DEVIATION * median(abs(value - middle) for value in recent)
@@ -83,7 +83,7 @@ class Guard:
         RunError after 20 updates in a row whose gradients were not finite although their losses were.
         """
         for step, losses in readings:
-            judged = {name: value for name, value in losses.items() if name.startswith("loss")}
+            judged = {name: value for name, value in losses.items() if name != NOT_FINITE}
             for name, value in judged.items():
                 limit = self.limit(name)
                 if not (math.isfinite(value) and value <= limit):

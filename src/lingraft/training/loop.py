@@ -87,8 +87,9 @@ class Trainer:
         """A fresh optimizer, and what steps it."""
         self._optimizer = self._groups.optimizer(self._schedule)
         self._update = Update(
-            self._objective, self._optimizer, self._precision, self._device, self._schedule.batch_size, micro_batch
-        )
+            self._objective, self._optimizer, self._precision, self._device, self._schedule.batch_size, micro_batch,
+            self._schedule.clip,
+        )  # fmt: skip
 
     def run(
         self, on_step: Callable[[Progress], None] | None = None, after_head: Callable[[], None] | None = None
@@ -168,7 +169,7 @@ class Trainer:
 
     def _step(self, state: State, stage: Stage, pending: Pending, meter: Meter) -> None:
         """Enqueues the next step, unless the guard has it left out."""
-        state.plan.set_rates(self._optimizer, state.step, self._schedule.warmup_share)
+        state.plan.set_rates(self._optimizer, state.step, self._schedule.warmup_share, self._schedule.decay)
         if state.step not in state.guard.skipped:
             both = stage != "embeddings"
             pending.append((state.step, self._update(state.step, both)))

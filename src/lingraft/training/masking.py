@@ -19,8 +19,8 @@ class Masked(NamedTuple):
     """A batch with hidden tokens.
 
     ids: int64 (rows, length), what the model reads. positions: int64 (rows, k), ascending, where it predicts; the same
-    number in every row. labels: int64 (rows, k), the true tokens there. weights: float32 (rows, k), 1 or, at special
-    tokens in a row with fewer than k ordinary ones, 0.
+    number in every row. labels: int64 (rows, k), the true tokens there. weights: float32 (rows, k), 1, or 0 where a row
+    with special tokens predicts fewer than k.
     """
 
     ids: Tensor
@@ -37,16 +37,21 @@ def mask_tokens(
     ids: Tensor, special: Tensor, mask_id: int, rate: float, generator: torch.Generator,
     scheme: MaskScheme = "80-10-10",
 ) -> Masked:  # fmt: skip
-    """Hides a fixed number of ordinary tokens in every row, all on the device of ids and without waiting for it.
+    """Hides a share of the ordinary tokens of every row, all on the device of ids and without waiting for it.
 
     ids: int64 (rows, length). special: bool (tokens of the vocabulary,), True for ids that are never predicted and
-    never put in; on the same device. rate: share of the row that is predicted, at least one position.
+    never put in; on the same device. rate: share of a row's ordinary tokens that is predicted, at least one.
     """
     k = max(1, round(rate * ids.shape[1]))
-    keys = torch.rand(ids.shape, generator=generator, device=ids.device) + special[ids]
-    positions = keys.topk(k, dim=1, largest=False).indices.sort(dim=1).values
+    hidden = special[ids]
+    keys = torch.rand(ids.shape, generator=generator, device=ids.device) + hidden
+    found = keys.topk(k, dim=1, largest=False, sorted=True).indices
+    n_ordinary = (~hidden).sum(1, keepdim=True)
+    wanted = (rate * n_ordinary).round().clamp(min=1).minimum(n_ordinary)
+    chosen = torch.arange(k, device=ids.device) < wanted
+    positions, order = found.sort(dim=1)
+    ordinary = chosen.gather(1, order)
     labels = ids.gather(1, positions)
-    ordinary = ~special[labels]
     kind = torch.rand(labels.shape, generator=generator, device=ids.device)
     instead = torch.full_like(labels, mask_id)
     masked = _MASKED_SHARE[scheme]

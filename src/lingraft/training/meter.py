@@ -19,8 +19,9 @@ class Progress:
     """One line of the meter, about the steps since the line before.
 
     losses: their means, by name. learning_rate: of what the stage is named after (in ``all``: of the encoder). seconds:
-    trained so far. peak_share: useful FLOP over what this machine's matrix products reach. waiting_share: of the time,
-    spent on making batches. memory_mb: the most so far, on the device. What is not known is None.
+    trained so far. waiting_share: of the time, spent on making batches. peak_share: useful FLOP over what this
+    machine's matrix products reach, or None. memory_mb: the most so far, on the device, or None where the system does
+    not tell.
     """
 
     step: int
@@ -31,8 +32,8 @@ class Progress:
     tokens_per_second: float
     seconds: float
     seconds_to_go: float
+    waiting_share: float
     peak_share: float | None = None
-    waiting_share: float | None = None
     memory_mb: int | None = None
 
     def __str__(self) -> str:
@@ -41,8 +42,7 @@ class Progress:
         parts += [f"lr {self.learning_rate:.2e}", f"{self.tokens_per_second:,.0f} tok/s"]
         if self.peak_share is not None:
             parts.append(f"{100 * self.peak_share:.1f} % of peak")
-        if self.waiting_share is not None:
-            parts.append(f"data {100 * self.waiting_share:.1f} %")
+        parts.append(f"data {100 * self.waiting_share:.1f} %")
         if self.memory_mb is not None:
             parts.append(f"{self.memory_mb:,} MB")
         return "  ".join([*parts, f"{timedelta(seconds=round(self.seconds_to_go))} to go"])
@@ -61,17 +61,14 @@ class Progress:
 class Meter:
     """Counts between two lines.
 
-    Of an objective it takes two things where they are there: ``flop_per_token(both)``, the useful FLOP of a token's
-    forward and backward pass (0: unknown), and ``waiting``, a `Stopwatch` that runs while a batch is being made. The
-    machine's peak is measured at once, in about a second, if it will be needed.
+    peak: what this machine's matrix products reach, FLOP/s, measured at once in about a second; None where the
+    objective's own FLOP are not known.
     """
 
     def __init__(self, objective: Objective, device: torch.device, precision: Precision) -> None:
         self._device = device
-        self._flop_per_token: Any = getattr(objective, "flop_per_token", None)
-        self._waiting: Any = getattr(objective, "waiting", None)
-        known = self._flop_per_token is not None and self._flop_per_token(True) > 0
-        self.peak = matrix_rate(device, DTYPES[precision]) if known else None
+        self._objective = objective
+        self.peak = matrix_rate(device, DTYPES[precision]) if objective.flop_per_token(True) else None
         self.restart(0.0)
 
     def restart(self, seconds: float) -> None:
@@ -79,14 +76,14 @@ class Meter:
         self._since = seconds
         self._steps = self._tokens = 0
         self._flop = 0.0
-        self._waited = self._waiting.seconds if self._waiting else 0.0
+        self._waited = self._objective.waiting.seconds
 
     def count(self, tokens: int, both: bool) -> None:
         """Takes in a step."""
         self._steps += 1
         self._tokens += tokens
         if self.peak:
-            self._flop += tokens * self._flop_per_token(both)
+            self._flop += tokens * self._objective.flop_per_token(both)
 
     def line(self, step: int, plan: Plan, stage: Stage, losses: dict[str, float], rate: float, now: float) -> Progress:
         """The line after ``step``, the clock being at ``now``; the next interval begins."""
@@ -95,7 +92,7 @@ class Meter:
             step, plan.steps, stage, losses, rate, self._tokens / seconds, now,
             seconds_to_go=(plan.steps - step) * seconds / max(1, self._steps),
             peak_share=self._flop / seconds / self.peak if self.peak else None,
-            waiting_share=(self._waiting.seconds - self._waited) / seconds if self._waiting else None,
+            waiting_share=(self._objective.waiting.seconds - self._waited) / seconds,
             memory_mb=device_memory_mb(self._device),
         )  # fmt: skip
         self.restart(now)

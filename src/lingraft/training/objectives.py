@@ -1,31 +1,18 @@
-"""What is learned: one class an objective, each turning (seed, step) into a loss with its gradient.
+"""What the training loop needs of an objective, and several objectives as one.
 
 An objective owns the data of both languages and the two models, whose bodies are one and the same set of parameters
-(`lingraft.surgery.share_body`).
+(`lingraft.surgery.share_body`), and turns (seed, step) into a loss with its gradient.
 """
 
 from __future__ import annotations
 
-import copy
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import PreTrainedModel
 
-from ..corpus import TokenSequences, TokenStream
-from ..errors import CorpusError
-from ..surgery import LanguageModel
-from ..vocabulary import all_special_ids, frame, special_ids
-from .attention import documents_of
-from .data import LengthBatches, PackedBlocks, pad, text_marks
-from .encoder import cross_entropy, embed_tokens, flop_forward, head_logits, hidden_states
-from .masking import Masked, MaskScheme, generator_for, mask_tokens
 from .timing import Stopwatch
-
-Array = np.ndarray[Any, Any]
 
 
 class Objective(Protocol):
@@ -49,215 +36,39 @@ class Objective(Protocol):
         ...
 
     def flop_per_token(self, both: bool) -> float:
-        """Useful floating-point operations a token, forwards and backwards."""
+        """Useful floating-point operations a token, forwards and backwards; 0 where they are not known."""
+        ...
+
+    @property
+    def waiting(self) -> Stopwatch:
+        """The time spent so far on making batches, in which the model does not run."""
         ...
 
 
-def masked_loss(model: PreTrainedModel, batch: Masked) -> Tensor:
-    """Cross-entropy in nats of the true token at every predicted position: float (rows, k), 0 where the weight is."""
-    hidden = hidden_states(model, embed_tokens(model, batch.ids), batch.positions)
-    return cross_entropy(head_logits(model, hidden), batch.labels) * batch.weights
+class Together:
+    """The weighted sum of objectives over the same two models."""
 
-
-def causal_loss(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """Cross-entropy in nats of every token given the ones before it in its row: float (rows, length - 1)."""
-    hidden = hidden_states(model, embed_tokens(model, ids))
-    return cross_entropy(head_logits(model, hidden[:, :-1]), ids[:, 1:])
-
-
-class Side:
-    """One language of language modelling: its model and its packed text."""
-
-    def __init__(self, language_model: LanguageModel, text: TokenStream, length: int) -> None:
-        tokenizer = language_model.tokenizer
-        roles = special_ids(tokenizer)
-        opening, closing = text_marks(tokenizer, causal=language_model.kind == "causal")
-        self.model = language_model.model
-        self.separator = closing
-        self.blocks = PackedBlocks(text, min(length, language_model.max_length), opening)
-        self.special = np.zeros(len(tokenizer), bool)
-        self.special[sorted(all_special_ids(tokenizer) | set(roles.values()))] = True
-        if self.special[np.flatnonzero(text.counts)].all():
-            raise CorpusError("The tokenizer knows no token of the text: is it text of the tokenizer's language?")
-        self.mask_id = roles.get("mask", -1)
-        self.n_tokens = len(tokenizer)
-
-
-class LanguageModelling:
-    """Objectives ``mlm`` and ``clm``: both languages predict their own text through one body, in one pass.
-
-    apart: a token sees its own line of the text alone; otherwise all of its packed row. one_pass, whole_last_layer: how
-    the same gradient is computed, for comparison; the defaults are the fast ones.
-    """
-
-    def __init__(
-        self, english: Side, foreign: Side, *, masked: bool, batch_size: int, mask_rate: float, seed: int,
-        device: torch.device, mask_scheme: MaskScheme = "80-10-10", apart: bool = False, one_pass: bool = True,
-        whole_last_layer: bool = False,
-    ) -> None:  # fmt: skip
-        self._sides = {"xx": foreign, "en": english}
-        self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
-        self._masked = masked
-        self._batch_size = batch_size
-        self._mask_rate = mask_rate
-        self._mask_scheme = mask_scheme
-        self._seed = seed
-        self._device = device
-        self._apart = apart
-        self._one_pass = one_pass and english.blocks.length == foreign.blocks.length
-        self._whole_last_layer = whole_last_layer
-        self._special = {language: torch.from_numpy(side.special).to(device) for language, side in self._sides.items()}
-        #: time spent on making batches, for the meter
-        self.waiting = Stopwatch()
-        self._made: tuple[tuple[int, bool], dict[str, tuple[Array, Masked]]] | None = None
-
-    def _batch(self, step: int, both: bool) -> dict[str, tuple[Array, Masked]]:
-        """The blocks of both languages at a step and what is predicted there; of the same step it is made once."""
-        if self._made is None or self._made[0] != (step, both):
-            made = {}
-            for number, (language, side) in enumerate(self._sides.items()):
-                if language == "xx" or both:
-                    with self.waiting:
-                        blocks = side.blocks.batch(step, self._batch_size, self._seed + number)
-                        ids = torch.from_numpy(blocks.astype(np.int64)).to(self._device, non_blocking=True)
-                    generator = generator_for(self._device, self._seed, step, number)
-                    made[language] = blocks, self._hide(language, ids, generator)
-            self._made = (step, both), made
-        return self._made[1]
-
-    def _hide(self, language: str, ids: Tensor, generator: torch.Generator) -> Masked:
-        if self._masked:
-            side = self._sides[language]
-            return mask_tokens(
-                ids, self._special[language], side.mask_id, self._mask_rate, generator, self._mask_scheme
-            )
-        # a causal model reads everything and predicts, at each position but the last, the token behind it
-        positions = torch.arange(ids.shape[1] - 1, device=self._device).expand(ids.shape[0], -1)
-        labels = ids[:, 1:]
-        return Masked(ids, positions, labels, torch.ones(labels.shape, device=self._device))
+    def __init__(self, weighted: Sequence[tuple[float, Objective]]) -> None:
+        self._weighted = list(weighted)
+        self.module: nn.Module = self._weighted[0][1].module
 
     def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Objective`."""
-        batch = self._batch(step, both)
-        start, stop = (self._batch_size * k // parts for k in (part, part + 1))
-        total = torch.zeros((), device=self._device)
-        losses: dict[str, Tensor] = {}
-        if start == stop:
-            return total, losses
-        mine = {
-            language: (blocks[start:stop], masked.rows(start, stop)) for language, (blocks, masked) in batch.items()
-        }
-        for language, hidden in self._hidden(mine).items():
-            masked = mine[language][1]
-            each = cross_entropy(head_logits(self._sides[language].model, hidden), masked.labels)
-            loss = (each * masked.weights).sum() / batch[language][1].weights.sum().clamp(min=1)
-            losses[f"loss_{language}"] = loss.detach()
-            total = total + loss
-        return total, losses
-
-    def _hidden(self, batch: dict[str, tuple[Array, Masked]]) -> dict[str, Tensor]:
-        """Last hidden states at the predicted positions, (rows, k, width), by language."""
-        groups = [list(batch)] if self._one_pass else [[language] for language in batch]
-        found: dict[str, Tensor] = {}
-        for group in groups:
-            sides = [self._sides[language] for language in group]
-            masked = [batch[language][1] for language in group]
-            embedded = torch.cat([embed_tokens(side.model, m.ids) for side, m in zip(sides, masked, strict=True)])
-            documents = None
-            if self._apart:
-                ends = [batch[name][0] == side.separator for name, side in zip(group, sides, strict=True)]
-                documents = documents_of(np.concatenate(ends), self._device)
-            positions = torch.cat([m.positions for m in masked]) if self._masked else None
-            hidden = hidden_states(
-                sides[0].model, embedded, positions, documents=documents, whole_last_layer=self._whole_last_layer
-            )
-            if not self._masked:
-                hidden = hidden[:, :-1]
-            found |= dict(zip(group, hidden.split([len(m.ids) for m in masked]), strict=True))
-        return found
-
-    def tokens(self, step: int, both: bool) -> int:  # noqa: ARG002
-        """See `Objective`."""
-        lengths = [side.blocks.length for language, side in self._sides.items() if both or language == "xx"]
-        return self._batch_size * sum(lengths)
-
-    def flop_per_token(self, both: bool) -> float:
-        """See `Objective`; the new vocabulary alone takes two thirds, as no matrix of the body needs a gradient."""
-        side = self._sides["xx"]
-        forward = flop_forward(side.model, side.blocks.length, self._mask_rate if self._masked else 1.0)
-        return (3 if both else 2) * forward
-
-
-class Distillation:
-    """Objective ``distill``: the foreign sentence goes where the untouched English model puts its translation.
-
-    The loss is the mean squared distance of the unit vectors (twice one minus their cosine) plus, with a weight, the
-    cross-entropy of finding the right English sentence among those of the batch (temperature as given). When the body
-    trains, English sentences are held at the teacher's embeddings the same way, so that old English indexes stay valid.
-    """
-
-    def __init__(
-        self, english: LanguageModel, foreign: LanguageModel, english_text: TokenSequences,
-        foreign_text: TokenSequences, *, batch_size: int, contrast: float, temperature: float, seed: int,
-        device: torch.device,
-    ) -> None:  # fmt: skip
-        self._english, self._foreign = english, foreign
-        self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
-        self._texts = {"en": english_text, "xx": foreign_text}
-        self._teacher = english.with_model(copy.deepcopy(english.model).requires_grad_(False))
-        lengths = np.maximum(english_text.lengths, foreign_text.lengths)
-        self._batches = LengthBatches(lengths, batch_size, seed)
-        self._contrast = contrast
-        self._temperature = temperature
-        self._device = device
-        #: time spent on making batches, for the meter
-        self.waiting = Stopwatch()
-
-    def _embed(self, model: LanguageModel, side: str, lines: Array) -> Tensor:
-        text = self._texts[side]
-        with self.waiting:
-            ids, mask = pad([text[line] for line in lines], model.tokenizer.pad_token_id or 0)
-        embedded = model.embed(torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device))
-        return F.normalize(embedded.float(), dim=-1)
-
-    def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Objective`. The sentences to tell apart are those of the whole step, whatever the parts."""
-        lines = self._batches[step]
-        mine = np.array_split(np.arange(lines.size), parts)[part]
-        share = mine.size / lines.size
-        if not mine.size:
-            return torch.zeros((), device=self._device), {}
-        with torch.no_grad():
-            everyone = self._embed(self._teacher, "en", lines)
-        teacher = everyone[torch.from_numpy(mine).to(self._device)]
-        student = self._embed(self._foreign, "xx", lines[mine])
-        cosine = (student * teacher).sum(-1)
-        loss = 2 * (1 - cosine.mean())
-        if self._contrast and lines.size > 1:
-            same = torch.from_numpy(mine).to(self._device)
-            loss = loss + self._contrast * F.cross_entropy(student @ everyone.T / self._temperature, same)
-        losses = {"loss_xx": share * loss.detach(), "cosine_xx": share * cosine.detach().mean()}
-        if both:
-            held = self._embed(self._english, "en", lines[mine])
-            anchor = 2 * (1 - (held * teacher).sum(-1).mean())
-            losses["loss_en"] = share * anchor.detach()
-            loss = loss + anchor
-        return share * loss, losses
+        """See `Objective`; the losses are named as those of the parts, without the weights."""
+        shares = [(weight, *objective.loss(step, both, part, parts)) for weight, objective in self._weighted]
+        total = torch.stack([weight * loss for weight, loss, _ in shares]).sum()
+        return total, {name: value for _, _, losses in shares for name, value in losses.items()}
 
     def tokens(self, step: int, both: bool) -> int:
         """See `Objective`."""
-        lines = self._batches[step]
-        english = int(self._texts["en"].lengths[lines].sum())
-        return int(self._texts["xx"].lengths[lines].sum()) + english * (2 if both else 1)
+        return sum(objective.tokens(step, both) for _, objective in self._weighted)
+
+    @property
+    def waiting(self) -> Stopwatch:
+        """See `Objective`."""
+        return Stopwatch(sum(objective.waiting.seconds for _, objective in self._weighted))
 
     def flop_per_token(self, both: bool) -> float:
-        """See `Objective`; the teacher's tokens need no gradient, which makes 3 and 7 passes of 2 and 3 texts."""
-        forward = flop_forward(self._foreign.model, int(self._texts["xx"].lengths.mean()), 0.0)
-        return forward * (7 / 3 if both else 3 / 2)
-
-
-def framed(language_model: LanguageModel, text: TokenSequences) -> TokenSequences:
-    """Every line as the model wants to see a single text: cut to its length limit, with its special tokens around."""
-    before, after = frame(language_model.tokenizer)
-    room = language_model.max_length - len(before) - len(after)
-    return TokenSequences.from_lists(np.concatenate([before, text[k][:room], after]) for k in range(len(text)))
+        """See `Objective`; by the tokens of the first step."""
+        tokens = [objective.tokens(0, both) for _, objective in self._weighted]
+        operations = [objective.flop_per_token(both) for _, objective in self._weighted]
+        return sum(n * each for n, each in zip(tokens, operations, strict=True)) / max(1, sum(tokens))

@@ -50,6 +50,8 @@ class Schedule:
     micro_batch: int | None = None
     checkpoints_kept: int = 2
     max_rollbacks: int = 3
+    decay: str = "linear"
+    clip: float = 1.0
 
 
 @dataclass
@@ -129,11 +131,20 @@ class Plan:
         position = self.position(step)
         return "head" if position < self.embeddings_from else "embeddings" if position < self.all_from else "all"
 
-    def set_rates(self, optimizer: torch.optim.Optimizer, step: int, warmup_share: float) -> None:
-        """Linear rise over the warm-up of the run (for the body: of its own stage), linear fall to the end."""
+    def set_rates(
+        self, optimizer: torch.optim.Optimizer, step: int, warmup_share: float, decay: str = "linear"
+    ) -> None:
+        """Linear rise over the warm-up of the run (for the body: of its own stage), then the fall.
+
+        decay: ``linear``, to zero at the end and from the first step on; ``inverse_sqrt``, with the square root of the
+        position from the end of the warm-up on (Vaswani et al. 2017, section 5.3).
+        """
         position = self.position(step)
         warmup = max(1, round(warmup_share * self.planned))
-        fall = (self.planned - position) / self.planned
+        if decay == "linear":
+            fall = (self.planned - position) / self.planned
+        else:
+            fall = math.sqrt(warmup / max(warmup, position + 1))
         for group in optimizer.param_groups:
             began = self.all_from if group["part"] == "all" else 0
             group["lr"] = group["peak"] * fall * min(1.0, (position - began + 1) / warmup)

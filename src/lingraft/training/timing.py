@@ -12,10 +12,10 @@ Clock = Callable[[], float]
 class Stopwatch:
     """Adds up the time spent inside ``with stopwatch:``, in ``seconds``."""
 
-    def __init__(self, clock: Clock = time.perf_counter) -> None:
+    def __init__(self, seconds: float = 0.0, clock: Clock = time.perf_counter) -> None:
         self._clock = clock
         self._began = 0.0
-        self.seconds = 0.0
+        self.seconds = seconds
 
     def __enter__(self) -> None:
         self._began = self._clock()

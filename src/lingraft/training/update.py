@@ -13,9 +13,6 @@ from .precision import LossScale, Precision, autocast
 
 _log = logging.getLogger("lingraft")
 
-#: gradients are scaled down to this norm over all parameters
-_LARGEST_NORM = 1.0
-
 #: what `Update` adds to the losses it returns: 1 where the gradient was not finite and the update was left out
 NOT_FINITE = "not_finite"
 
@@ -34,18 +31,20 @@ class Update:
     """Applies an objective's gradient at a step.
 
     batch_size: examples of a step. micro_batch: examples of one forward pass; halved when memory runs out, which
-    changes neither the batch nor what is learned from it.
+    changes neither the batch nor what is learned from it. largest_norm: of the gradient of all parameters, which is
+    scaled down to it.
     """
 
     def __init__(
         self, objective: Objective, optimizer: torch.optim.Optimizer, precision: Precision, device: torch.device,
-        batch_size: int, micro_batch: int | None,
+        batch_size: int, micro_batch: int | None, largest_norm: float = 1.0,
     ) -> None:  # fmt: skip
         self._objective = objective
         self._optimizer = optimizer
         self._precision = precision
         self._device = device
         self._batch_size = batch_size
+        self._largest_norm = largest_norm
         self.micro_batch = min(micro_batch or batch_size, batch_size)
         self.out_of_memory = 0
         self.loss_scale = LossScale(device) if precision == "fp16" else None
@@ -102,7 +101,7 @@ class Update:
         gradients = [p.grad for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients).to(self._device, torch.float32)
         not_finite = 1.0 - norm.isfinite().float()
-        divisor = norm / _LARGEST_NORM
+        divisor = norm / self._largest_norm
         if self.loss_scale is None:
             divisor = divisor.clamp(min=1.0)
         else:  # norm / scale is the gradient's own; divided by max(scale, norm) it is at most 1

@@ -1,0 +1,129 @@
+"""Objective ``distill``: sentence embeddings of the new language where the English model puts the translation's."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..corpus import TokenSequences
+from ..surgery import LanguageModel
+from ..vocabulary import frame
+from .data import Array, LengthBatches, pad
+from .encoder import flop_forward
+from .language_modelling import special_tokens
+from .timing import Stopwatch
+
+
+class Distillation:
+    """Objective ``distill``: the foreign sentence goes where the untouched English model puts its translation.
+
+    The loss is the mean squared distance of the unit vectors (twice one minus their cosine) plus, with a weight, the
+    cross-entropy of finding the right English sentence among those of the batch (temperature as given). When the body
+    trains, English sentences are held at the teacher's embeddings the same way, so that old English indexes stay valid.
+
+    With a token_weight every foreign token is pulled, too, to where the teacher has the English tokens it corresponds
+    to: the mean of their last hidden states under p(English token | foreign token) of the translation table among the
+    tokens of the sentence, compared by cosine. table: that matrix, CSR (foreign tokens, English tokens).
+    """
+
+    def __init__(
+        self, english: LanguageModel, foreign: LanguageModel, english_text: TokenSequences,
+        foreign_text: TokenSequences, *, batch_size: int, contrast: float, temperature: float, seed: int,
+        device: torch.device, token_weight: float = 0.0, table: sparse.csr_matrix | None = None,
+    ) -> None:  # fmt: skip
+        self._english, self._foreign = english, foreign
+        self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
+        self.waiting = Stopwatch()
+        self._texts = {"en": english_text, "xx": foreign_text}
+        self._teacher = english.with_model(copy.deepcopy(english.model).requires_grad_(False))
+        lengths = np.maximum(english_text.lengths, foreign_text.lengths)
+        self._batches = LengthBatches(lengths, batch_size, seed)
+        self._contrast = contrast
+        self._temperature = temperature
+        self._device = device
+        self._token_weight = token_weight
+        if token_weight and table is None:
+            raise ValueError("tokens are pulled by a translation table, and none is given")
+        # a special token has no counterpart to go to
+        self._table = None if table is None else sparse.diags_array(
+            (~special_tokens(foreign)).astype(np.float32)
+        ) @ sparse.csr_array(table)  # fmt: skip
+
+    def _run(self, model: LanguageModel, side: str, lines: Array) -> tuple[Tensor, Tensor]:
+        """Last hidden states (lines, length, width) and unit sentence embeddings (lines, width)."""
+        text = self._texts[side]
+        with self.waiting:
+            padded = pad([text[line] for line in lines], model.tokenizer.pad_token_id or 0)
+            ids, mask = (torch.from_numpy(part).to(self._device) for part in padded)
+        hidden = model.model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return hidden, F.normalize(model.pool(hidden, ids, mask).float(), dim=-1)
+
+    def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Objective`. The sentences to tell apart are those of the whole step, whatever the parts."""
+        lines = self._batches[step]
+        mine = np.array_split(np.arange(lines.size), parts)[part]
+        share = mine.size / lines.size
+        if not mine.size:
+            return torch.zeros((), device=self._device), {}
+        with torch.no_grad():
+            teacher_hidden, everyone = self._run(self._teacher, "en", lines)
+        chosen = torch.from_numpy(mine).to(self._device)
+        teacher = everyone[chosen]
+        student_hidden, student = self._run(self._foreign, "xx", lines[mine])
+        cosine = (student * teacher).sum(-1)
+        loss = 2 * (1 - cosine.mean())
+        if self._contrast and lines.size > 1:
+            loss = loss + self._contrast * F.cross_entropy(student @ everyone.T / self._temperature, chosen)
+        losses = {"loss_xx": share * loss.detach(), "cosine_xx": share * cosine.detach().mean()}
+        if self._token_weight:
+            apart = self._token_distance(student_hidden, teacher_hidden[chosen], lines[mine])
+            losses["tokens_xx"] = share * apart.detach()
+            loss = loss + self._token_weight * apart
+        if both:
+            _, held = self._run(self._english, "en", lines[mine])
+            anchor = 2 * (1 - (held * teacher).sum(-1).mean())
+            losses["loss_en"] = share * anchor.detach()
+            loss = loss + anchor
+        return share * loss, losses
+
+    def _token_distance(self, student: Tensor, teacher: Tensor, lines: Array) -> Tensor:
+        """Mean over sentences of the mean of 2 (1 - cosine) between foreign tokens and what they correspond to."""
+        weights = torch.from_numpy(self._correspondence(lines, student.shape[1], teacher.shape[1])).to(student.device)
+        wanted = torch.bmm(weights.to(teacher.dtype), teacher)
+        known = weights.sum(-1) > 0
+        apart = 2 * (1 - F.cosine_similarity(student.float(), wanted.float(), dim=-1)) * known
+        return (apart.sum(1) / known.sum(1).clamp(min=1)).mean()
+
+    def _correspondence(self, lines: Array, foreign: int, english: int) -> Array:
+        """Share of each English token in each foreign one, float32 (lines, foreign, english); a row sums to 1 or 0."""
+        weights = np.zeros((lines.size, foreign, english), np.float32)
+        for row, line in enumerate(lines):
+            theirs, ours = self._texts["xx"][line], self._texts["en"][line]
+            # a token that occurs twice has its share split between its places by the normalisation below
+            found = self._table[theirs][:, ours].toarray()  # type: ignore[index]
+            weights[row, : theirs.size, : ours.size] = found
+        weights /= np.maximum(weights.sum(-1, keepdims=True), 1e-9)
+        return weights
+
+    def tokens(self, step: int, both: bool) -> int:
+        """See `Objective`."""
+        lines = self._batches[step]
+        english = int(self._texts["en"].lengths[lines].sum())
+        return int(self._texts["xx"].lengths[lines].sum()) + english * (2 if both else 1)
+
+    def flop_per_token(self, both: bool) -> float:
+        """See `Objective`; the teacher's tokens need no gradient, which makes 3 and 7 passes of 2 and 3 texts."""
+        forward = flop_forward(self._foreign.model, int(self._texts["xx"].lengths.mean()), 0.0)
+        return forward * (7 / 3 if both else 3 / 2)
+
+
+def framed(language_model: LanguageModel, text: TokenSequences) -> TokenSequences:
+    """Every line as the model wants to see a single text: cut to its length limit, with its special tokens around."""
+    before, after = frame(language_model.tokenizer)
+    room = language_model.max_length - len(before) - len(after)
+    return TokenSequences.from_lists(np.concatenate([before, text[k][:room], after]) for k in range(len(text)))
