@@ -29,10 +29,10 @@ from transformers import (
 import lingraft
 import tiny
 from lingraft.errors import RecipeError
-from lingraft.evidence import build_table
+from lingraft.evidence import build_table, encode
 from lingraft.recipe import TrainingRecipe
 from lingraft.surgery import from_transformers, graft
-from lingraft.training import language_model_trainer, resolve_training
+from lingraft.training import language_model_trainer, resolve_training, text_stream
 from lingraft.training.activations import checkpoint_activations
 from lingraft.vocabulary import train_tokenizer
 
@@ -115,7 +115,8 @@ def test_a_run_with_it_ends_with_the_same_weights(tmp_path: Path):
             objective="mlm", steps=6, batch_size=4, sequence_length=16, embeddings_share=0.5, precision="float32",
             checkpoint_activations=checkpointed, checkpoint_seconds=3600,
         )  # fmt: skip
+        streams = [text_stream(m, encode(m.tokenizer, t)) for m, t in ((source, english), (target, foreign))]
         resolved = resolve_training(recipe, "masked")
-        language_model_trainer(source, target, english, foreign, resolved, 0, tmp_path / str(checkpointed)).run()
+        language_model_trainer(source, target, *streams, resolved, 0, tmp_path / str(checkpointed)).run()
         weights.append(torch.cat([p.detach().flatten() for p in source.model.parameters()]))
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-7)

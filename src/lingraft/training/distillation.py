@@ -16,6 +16,7 @@ from ..vocabulary import frame
 from .data import Array, LengthBatches, pad
 from .encoder import flop_forward
 from .language_modelling import special_tokens
+from .timing import Stopwatch
 
 
 class Distillation:
@@ -44,6 +45,8 @@ class Distillation:
         self._contrast = contrast
         self._temperature = temperature
         self._device = device
+        #: time spent on making batches, for the meter
+        self.waiting = Stopwatch()
         self._token_weight = token_weight
         if token_weight and table is None:
             raise ValueError("tokens are pulled by a translation table, and none is given")
@@ -55,7 +58,8 @@ class Distillation:
     def _run(self, model: LanguageModel, side: str, lines: Array) -> tuple[Tensor, Tensor]:
         """Last hidden states (lines, length, width) and unit sentence embeddings (lines, width)."""
         text = self._texts[side]
-        padded = pad([text[line] for line in lines], model.tokenizer.pad_token_id or 0)
+        with self.waiting:
+            padded = pad([text[line] for line in lines], model.tokenizer.pad_token_id or 0)
         ids, mask = (torch.from_numpy(part).to(self._device) for part in padded)
         hidden = model.model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
         return hidden, F.normalize(model.pool(hidden, ids, mask).float(), dim=-1)
@@ -90,7 +94,9 @@ class Distillation:
 
     def _token_distance(self, student: Tensor, teacher: Tensor, lines: Array) -> Tensor:
         """Mean over sentences of the mean of 2 (1 - cosine) between foreign tokens and what they correspond to."""
-        weights = torch.from_numpy(self._correspondence(lines, student.shape[1], teacher.shape[1])).to(student.device)
+        with self.waiting:
+            shares = self._correspondence(lines, student.shape[1], teacher.shape[1])
+        weights = torch.from_numpy(shares).to(student.device)
         wanted = torch.bmm(weights.to(teacher.dtype), teacher)
         known = weights.sum(-1) > 0
         apart = 2 * (1 - F.cosine_similarity(student.float(), wanted.float(), dim=-1)) * known

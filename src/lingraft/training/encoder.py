@@ -144,7 +144,7 @@ def _bert_at(layer: Any, hidden: Tensor, positions: Tensor, attention_mask: Tens
     chosen = gather(hidden, positions)
     context = _attend(
         chosen, hidden, (attention.query, attention.key, attention.value), attention.num_attention_heads,
-        attention_mask, attention.dropout.p if layer.training else 0.0,
+        attention_mask, attention.dropout.p if attention.training else 0.0,
     )  # fmt: skip
     attended = layer.attention.output(context, chosen)
     return layer.output(layer.intermediate(attended), attended)  # type: ignore[no-any-return]
@@ -155,7 +155,7 @@ def _distilbert_at(layer: Any, hidden: Tensor, positions: Tensor, attention_mask
     chosen = gather(hidden, positions)
     context = _attend(
         chosen, hidden, (attention.q_lin, attention.k_lin, attention.v_lin), attention.n_heads,
-        attention_mask, attention.dropout.p if layer.training else 0.0,
+        attention_mask, attention.dropout.p if attention.training else 0.0,
     )  # fmt: skip
     attended = layer.sa_layer_norm(attention.out_lin(context) + chosen)
     return layer.output_layer_norm(layer.ffn(attended) + attended)  # type: ignore[no-any-return]

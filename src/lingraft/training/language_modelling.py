@@ -15,6 +15,7 @@ from .attention import documents_of
 from .data import Array, PackedBlocks, text_marks
 from .encoder import cross_entropy, embed_tokens, flop_forward, head_logits, hidden_states
 from .masking import Masked, MaskScheme, generator_for, mask_tokens
+from .timing import Stopwatch
 
 
 def masked_loss(model: PreTrainedModel, batch: Masked) -> Tensor:
@@ -78,6 +79,8 @@ class LanguageModelling:
         self._one_pass = one_pass and english.blocks.length == foreign.blocks.length
         self._whole_last_layer = whole_last_layer
         self._special = {language: torch.from_numpy(side.special).to(device) for language, side in self._sides.items()}
+        #: time spent on making batches, for the meter
+        self.waiting = Stopwatch()
         self._made: tuple[tuple[int, bool], dict[str, tuple[Array, Masked]]] | None = None
 
     def _batch(self, step: int, both: bool) -> dict[str, tuple[Array, Masked]]:
@@ -86,8 +89,9 @@ class LanguageModelling:
             made = {}
             for number, (language, side) in enumerate(self._sides.items()):
                 if language == "xx" or both:
-                    blocks = side.blocks.batch(step, self._batch_size, self._seed + number)
-                    ids = torch.from_numpy(blocks.astype(np.int64)).to(self._device, non_blocking=True)
+                    with self.waiting:
+                        blocks = side.blocks.batch(step, self._batch_size, self._seed + number)
+                        ids = torch.from_numpy(blocks.astype(np.int64)).to(self._device, non_blocking=True)
                     generator = generator_for(self._device, self._seed, step, number)
                     made[language] = blocks, self._hide(language, ids, generator)
             self._made = (step, both), made

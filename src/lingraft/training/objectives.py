@@ -12,9 +12,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from .timing import Stopwatch
+
 
 class Objective(Protocol):
-    """What the training loop needs of an objective."""
+    """What the training loop needs of an objective. waiting: runs while a batch is being made, for the meter."""
+
+    waiting: Stopwatch
 
     @property
     def module(self) -> nn.Module:
@@ -44,6 +48,9 @@ class Together:
     def __init__(self, weighted: Sequence[tuple[float, Objective]]) -> None:
         self._weighted = list(weighted)
         self.module: nn.Module = self._weighted[0][1].module
+        self.waiting = Stopwatch()
+        for _, objective in self._weighted:
+            objective.waiting = self.waiting
 
     def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`; the losses are named as those of the parts, without the weights."""

@@ -13,6 +13,7 @@ from .data import Array, LengthBatches, pad
 from .encoder import cross_entropy, embed_tokens, flop_forward, head_logits, hidden_states
 from .language_modelling import special_tokens
 from .masking import Masked, MaskScheme, generator_for, mask_tokens
+from .timing import Stopwatch
 
 
 class TranslationModelling:
@@ -38,6 +39,8 @@ class TranslationModelling:
         self._special = {
             side: torch.from_numpy(special_tokens(model)).to(device) for side, model in self._models.items()
         }
+        #: time spent on making batches, for the meter
+        self.waiting = Stopwatch()
         self._made: tuple[int, dict[str, tuple[Tensor, Masked]]] | None = None
 
     def _batch(self, step: int) -> dict[str, tuple[Tensor, Masked]]:
@@ -46,7 +49,8 @@ class TranslationModelling:
             lines = self._batches[step]
             made = {}
             for number, (side, model) in enumerate(self._models.items()):
-                padded = pad([self._texts[side][line] for line in lines], model.tokenizer.pad_token_id or 0)
+                with self.waiting:
+                    padded = pad([self._texts[side][line] for line in lines], model.tokenizer.pad_token_id or 0)
                 ids, mask = (torch.from_numpy(part).to(self._device, non_blocking=True) for part in padded)
                 # a key of its own: the masks are others than those of running text at the same step
                 generator = generator_for(self._device, self._seed, step, number, 1)
