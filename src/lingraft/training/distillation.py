@@ -38,7 +38,6 @@ class Distillation:
     ) -> None:  # fmt: skip
         self._english, self._foreign = english, foreign
         self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
-        self.waiting = Stopwatch()
         self._texts = {"en": english_text, "xx": foreign_text}
         self._teacher = english.with_model(copy.deepcopy(english.model).requires_grad_(False))
         lengths = np.maximum(english_text.lengths, foreign_text.lengths)
@@ -46,6 +45,8 @@ class Distillation:
         self._contrast = contrast
         self._temperature = temperature
         self._device = device
+        #: time spent on making batches, for the meter
+        self.waiting = Stopwatch()
         self._token_weight = token_weight
         if token_weight and table is None:
             raise ValueError("tokens are pulled by a translation table, and none is given")
@@ -59,7 +60,7 @@ class Distillation:
         text = self._texts[side]
         with self.waiting:
             padded = pad([text[line] for line in lines], model.tokenizer.pad_token_id or 0)
-            ids, mask = (torch.from_numpy(part).to(self._device) for part in padded)
+        ids, mask = (torch.from_numpy(part).to(self._device) for part in padded)
         hidden = model.model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
         return hidden, F.normalize(model.pool(hidden, ids, mask).float(), dim=-1)
 
@@ -93,7 +94,9 @@ class Distillation:
 
     def _token_distance(self, student: Tensor, teacher: Tensor, lines: Array) -> Tensor:
         """Mean over sentences of the mean of 2 (1 - cosine) between foreign tokens and what they correspond to."""
-        weights = torch.from_numpy(self._correspondence(lines, student.shape[1], teacher.shape[1])).to(student.device)
+        with self.waiting:
+            shares = self._correspondence(lines, student.shape[1], teacher.shape[1])
+        weights = torch.from_numpy(shares).to(student.device)
         wanted = torch.bmm(weights.to(teacher.dtype), teacher)
         known = weights.sum(-1) > 0
         apart = 2 * (1 - F.cosine_similarity(student.float(), wanted.float(), dim=-1)) * known

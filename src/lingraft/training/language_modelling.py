@@ -69,7 +69,6 @@ class LanguageModelling:
     ) -> None:  # fmt: skip
         self._sides = {"xx": foreign, "en": english}
         self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
-        self.waiting = Stopwatch()
         self._masked = masked
         self._batch_size = batch_size
         self._mask_rate = mask_rate
@@ -80,6 +79,8 @@ class LanguageModelling:
         self._one_pass = one_pass and english.blocks.length == foreign.blocks.length
         self._whole_last_layer = whole_last_layer
         self._special = {language: torch.from_numpy(side.special).to(device) for language, side in self._sides.items()}
+        #: time spent on making batches, for the meter
+        self.waiting = Stopwatch()
         self._made: tuple[tuple[int, bool], dict[str, tuple[Array, Masked]]] | None = None
 
     def _batch(self, step: int, both: bool) -> dict[str, tuple[Array, Masked]]:

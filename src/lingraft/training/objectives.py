@@ -16,7 +16,9 @@ from .timing import Stopwatch
 
 
 class Objective(Protocol):
-    """What the training loop needs of an objective."""
+    """What the training loop needs of an objective. waiting: runs while a batch is being made, for the meter."""
+
+    waiting: Stopwatch
 
     @property
     def module(self) -> nn.Module:
@@ -39,11 +41,6 @@ class Objective(Protocol):
         """Useful floating-point operations a token, forwards and backwards; 0 where they are not known."""
         ...
 
-    @property
-    def waiting(self) -> Stopwatch:
-        """The time spent so far on making batches, in which the model does not run."""
-        ...
-
 
 class Together:
     """The weighted sum of objectives over the same two models."""
@@ -51,6 +48,9 @@ class Together:
     def __init__(self, weighted: Sequence[tuple[float, Objective]]) -> None:
         self._weighted = list(weighted)
         self.module: nn.Module = self._weighted[0][1].module
+        self.waiting = Stopwatch()
+        for _, objective in self._weighted:
+            objective.waiting = self.waiting
 
     def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`; the losses are named as those of the parts, without the weights."""
@@ -61,11 +61,6 @@ class Together:
     def tokens(self, step: int, both: bool) -> int:
         """See `Objective`."""
         return sum(objective.tokens(step, both) for _, objective in self._weighted)
-
-    @property
-    def waiting(self) -> Stopwatch:
-        """See `Objective`."""
-        return Stopwatch(sum(objective.waiting.seconds for _, objective in self._weighted))
 
     def flop_per_token(self, both: bool) -> float:
         """See `Objective`; by the tokens of the first step."""

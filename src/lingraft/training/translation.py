@@ -31,7 +31,6 @@ class TranslationModelling:
         self._models = {"en": english, "xx": foreign}
         self._texts = {"en": english_text, "xx": foreign_text}
         self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
-        self.waiting = Stopwatch()
         self._batches = LengthBatches(english_text.lengths + foreign_text.lengths, batch_size, seed)
         self._mask_rate = mask_rate
         self._mask_scheme = mask_scheme
@@ -40,6 +39,8 @@ class TranslationModelling:
         self._special = {
             side: torch.from_numpy(special_tokens(model)).to(device) for side, model in self._models.items()
         }
+        #: time spent on making batches, for the meter
+        self.waiting = Stopwatch()
         self._made: tuple[int, dict[str, tuple[Tensor, Masked]]] | None = None
 
     def _batch(self, step: int) -> dict[str, tuple[Tensor, Masked]]:
@@ -50,7 +51,7 @@ class TranslationModelling:
             for number, (side, model) in enumerate(self._models.items()):
                 with self.waiting:
                     padded = pad([self._texts[side][line] for line in lines], model.tokenizer.pad_token_id or 0)
-                    ids, mask = (torch.from_numpy(part).to(self._device, non_blocking=True) for part in padded)
+                ids, mask = (torch.from_numpy(part).to(self._device, non_blocking=True) for part in padded)
                 # a key of its own: the masks are others than those of running text at the same step
                 generator = generator_for(self._device, self._seed, step, number, 1)
                 mask_id = int(model.tokenizer.mask_token_id)
