@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ from lingraft.errors import StoppedError
 from lingraft.training.distillation import Distillation
 from lingraft.training.stopping import StopSignals
 from toy import ToyObjective, same
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """SIGINT as Python sets it up, also where the suite itself was started with it ignored (in the background)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
