@@ -93,16 +93,19 @@ def nli(arguments: argparse.Namespace) -> None:
     """Inference: the transformer (its classifier included) and the rest."""
     model = KINDS["nli"].load(arguments.model)
     data = KINDS["nli"].read(arguments.file)
-    model.predict(data.premises[:200], data.hypotheses[:200])
-    runs = []
-    for _ in range(arguments.repeats):
-        watch = Stopwatch()
-        with watch.inside(("encoder", model.encoder, "forward")):
-            began = time.perf_counter()
-            model.predict(data.premises, data.hypotheses)
-            runs.append((time.perf_counter() - began, dict(watch.seconds)))
-    print(f"\nInference, {len(data.premises):,} pairs\n\n| | seconds | share | rate |\n|---|---|---|---|")
-    print("\n".join(rows(runs, len(data.premises), "pairs")))
+    for precision in arguments.precisions.split(","):
+        model.predict(data.premises[:200], data.hypotheses[:200], precision)
+        runs = []
+        for _ in range(arguments.repeats):
+            watch = Stopwatch()
+            with watch.inside(("encoder", model.encoder, "forward")):
+                began = time.perf_counter()
+                model.predict(data.premises, data.hypotheses, precision)
+                runs.append((time.perf_counter() - began, dict(watch.seconds)))
+        print(
+            f"\nInference, {precision}, {len(data.premises):,} pairs\n\n| | seconds | share | rate |\n|---|---|---|---|"
+        )
+        print("\n".join(rows(runs, len(data.premises), "pairs")))
 
 
 def main() -> None:
@@ -112,7 +115,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("file")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--precisions", default="float32,bf16", help="parse: of the encoder")
+    parser.add_argument("--precisions", default="float32,bf16", help="of the encoder")
     arguments = parser.parse_args()
     {"nli": nli, "parse": parse}[arguments.task](arguments)
     print(f"\ntorch {torch.__version__}, {torch.get_num_threads()} threads")

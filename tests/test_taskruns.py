@@ -22,6 +22,7 @@ from lingraft.tasks.nli_data import LABELS
 from lingraft.tasks.parsing import load_parser, read_conllu
 from lingraft.tasks.tag_data import read_tags
 from lingraft.tasks.tagging import new_tagger
+from lingraft.training.precision import default_device, resolve_precision
 
 QUICK = {"epochs": 1, "batch_size": 8, "precision": "float32", "evaluations": 1}
 
@@ -260,7 +261,21 @@ def test_one_file_in_several_languages_serves_for_everything(run, tmp_path, comm
     for language in ("en", "fr", "fr"):
         assert lingraft.evaluate("nli", tmp_path / "nli", data, language=language)["other_languages"] == 12
     kept = json.loads((tmp_path / "nli" / "run.json").read_text(encoding="utf-8"))["evaluations"]
-    assert [entry["options"] for entry in kept] == [{"language": "en"}, {"language": "fr"}]
+    assert [entry["options"] for entry in kept] == [
+        {"language": language, "precision": resolve_precision("auto", default_device())} for language in ("en", "fr")
+    ]
+
+
+def test_the_precision_of_a_score_is_chosen_and_recorded(run, tmp_path):
+    data = several(tmp_path / "xnli.tsv")
+    lingraft.finetune("nli", run / "source", train=data, dev=data, out=tmp_path / "nli", language="en", settings=QUICK)
+    for precision in ("float32", "bf16"):
+        score = lingraft.evaluate("nli", tmp_path / "nli", data, language="en", precision=precision)
+        assert score["precision"] == precision
+    kept = json.loads((tmp_path / "nli" / "run.json").read_text(encoding="utf-8"))["evaluations"]
+    assert [entry["options"]["precision"] for entry in kept] == ["float32", "bf16"]
+    with pytest.raises(RecipeError, match="float32, bf16 or auto; given: 'fp8'"):
+        lingraft.evaluate("nli", tmp_path / "nli", data, language="en", precision="fp8")
 
 
 def test_scores_of_hub_data_are_kept_apart(tmp_path):

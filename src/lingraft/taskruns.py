@@ -24,7 +24,7 @@ from .tasks.kinds import TaskKind, task_kind
 from .tasks.loop import FinetuneProgress, train_task
 from .tasks.settings import FinetuneSettings
 from .tasks.swap import swap
-from .training.precision import default_device
+from .training.precision import default_device, resolve_precision
 
 OnProgress = Callable[[str, float, str], None]
 
@@ -120,7 +120,7 @@ def finetune(
             task_model = kind.new(load_model(model) if number > seed else encoder, examples, chosen, options)
             watch = {}
             if target is not None:
-                watch["oracle"] = _oracle(kind, task_model, target, source, foreign)
+                watch["oracle"] = _oracle(kind, task_model, target, source, foreign, chosen.precision)
 
             def show(progress: FinetuneProgress, name: str = f"seed {number}") -> None:
                 if on_progress:
@@ -144,11 +144,11 @@ def finetune(
 
 
 def _oracle(
-    kind: TaskKind, task_model: Any, target: LanguageModel, source: LanguageModel | None, data: Any
+    kind: TaskKind, task_model: Any, target: LanguageModel, source: LanguageModel | None, data: Any, precision: str
 ) -> Callable[[], dict[str, float]]:
     def scores() -> dict[str, float]:
         swapped = swap(task_model, target, source=source).model
-        result, counts = kind.evaluate(swapped, data)
+        result, counts = kind.evaluate(swapped, data, precision=precision)
         return {name: float(result[name]) for name in counts}
 
     return scores
@@ -169,17 +169,23 @@ def on_device(model: Any) -> Any:
     return model
 
 
-def evaluate(task: str, model: str | Path, data: str | Path, language: str | None = None) -> dict[str, Any]:
+def evaluate(
+    task: str, model: str | Path, data: str | Path, language: str | None = None, precision: str = "auto"
+) -> dict[str, Any]:
     """Scores a task model, or the models of all seeds in a folder, on a file of examples.
 
-    language: the one to take of a file in several, such as XNLI's own (nli). Returns the task's result:
-    every score as the mean over seeds, with ``intervals`` (95 %, bootstrap over sentences and seeds) and, for several
-    seeds, the single scores under ``seeds``. It is added to the folder's run.json where there is one.
+    language: the one to take of a file in several, such as XNLI's own (nli). precision: ``float32``, ``bf16``, or
+    ``auto`` for bf16 where the device has it in hardware. Returns the task's result: every score as the mean over
+    seeds, with ``intervals`` (95 %, bootstrap over sentences and seeds), the ``precision`` and, for several seeds, the
+    single scores under ``seeds``. It is added to the folder's run.json where there is one.
     """
     kind = task_kind(task)
     examples = _read(kind, data, language)
-    result = combine([kind.evaluate(on_device(kind.load(name)), examples) for name in seed_folders(model)])
-    record_score(model, data, {"language": language}, result)
+    result = combine(
+        [kind.evaluate(on_device(kind.load(name)), examples, precision=precision) for name in seed_folders(model)]
+    )
+    result["precision"] = resolve_precision(precision, default_device())
+    record_score(model, data, {"language": language, "precision": result["precision"]}, result)
     return result
 
 

@@ -164,7 +164,7 @@ def test_it_learns_what_can_be_seen_from_the_words(kind, masked, sentence_model_
     )  # fmt: skip
     report = train_task(NliTask(nli, data, data), settings)
     assert report["dev"]["accuracy"] > 0.6
-    result, counts = evaluate_nli(nli, data)
+    result, counts = evaluate_nli(nli, data, "float32")
     assert result == {"task": "nli", "accuracy": report["dev"]["accuracy"], "n": 48}
     assert counts["accuracy"].hits.shape == (48,)
 

@@ -135,7 +135,7 @@ def test_long_sentences_are_tagged_in_windows():
     data = pos()
     whole = shaken(new_tagger(source(), data))
     short = TaggingModel(whole.model, whole.tokenizer, 9)
-    tags = short.predict(data.words)
+    tags = short.predict(data.words, "float32")
     assert [len(found) for found in tags] == [len(words) for words in data.words]
     expected: list[list[str]] = []
     n_windows = 0
@@ -145,7 +145,7 @@ def test_long_sentences_are_tagged_in_windows():
         found: list[str] = []
         for start, end, first, last in windows:
             read = np.flatnonzero((sentence.starts >= start) & (sentence.ends <= end))
-            seen = whole.predict([words[read[0] : read[-1] + 1]])[0]
+            seen = whole.predict([words[read[0] : read[-1] + 1]], "float32")[0]
             found += seen[first - read[0] : last - read[0]]
         expected.append(found)
     assert n_windows > len(data)
@@ -162,13 +162,13 @@ def test_no_more_windows_than_allowed_are_read_at_once(monkeypatch):
     tagger = shaken(new_tagger(source(), pos()))
     tagger = TaggingModel(tagger.model, tagger.tokenizer, 9)
     book = [*chain(*WORDS)]
-    expected = tagger.predict([book, *WORDS])
+    expected = tagger.predict([book, *WORDS], "float32")
     rows: list[int] = []
     tagger.model.register_forward_pre_hook(
         lambda _module, _inputs, named: rows.append(len(named["input_ids"])), with_kwargs=True
     )
     monkeypatch.setattr(tagging, "_BATCH_SIZE", 3)
-    assert tagger.predict([book, *WORDS]) == expected
+    assert tagger.predict([book, *WORDS], "float32") == expected
     assert max(rows) == 3
 
 

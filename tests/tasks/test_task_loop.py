@@ -51,7 +51,7 @@ class ParityTask:
         logits = torch.cat([self._logits(int(number)) for number in batch])
         return nn.functional.cross_entropy(logits, self.labels[torch.from_numpy(batch)])
 
-    def score(self) -> dict[str, float]:
+    def score(self, precision="float32") -> dict[str, float]:
         assert not self.model.training
         self.scored += 1
         right = [int(self._logits(k).argmax()) == int(self.labels[k]) for k in range(len(self.ids))]
@@ -134,10 +134,10 @@ def test_weights_that_are_no_numbers_are_never_left():
     task = ParityTask()
     honest = task.score
 
-    def spoil() -> dict[str, float]:
+    def spoil(precision: str) -> dict[str, float]:
         with torch.no_grad():
             task.model.head.bias.fill_(float("nan"))
-        return honest()
+        return honest(precision)
 
     task.score = spoil
     with pytest.raises(RunError, match=r"head\.bias"):
@@ -156,7 +156,7 @@ class Falling(ParityTask):
         super().__init__()
         self.states: list[dict[str, torch.Tensor]] = []
 
-    def score(self) -> dict[str, float]:
+    def score(self, precision="float32") -> dict[str, float]:
         self.states.append(parameters(self))
         return {"accuracy": [0.2, 0.9, 0.9, 0.1, 0.5][len(self.states) - 1]}
 

@@ -75,6 +75,9 @@ def lm(
     show_score(result, as_json)
 
 
+Precision = Annotated[
+    str, typer.Option("--precision", help="float32, bf16, or auto: bf16 where the hardware multiplies it.")
+]
 TaskModel = Annotated[str, typer.Option("--model", help="A task model's folder, or one with the models of all seeds.")]
 
 
@@ -167,6 +170,7 @@ def nli(
     language: Annotated[
         str | None, typer.Option("--language", help="The language to take of a file in several.")
     ] = None,
+    precision: Precision = "auto",
     seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -174,12 +178,13 @@ def nli(
     """Accuracy of natural language inference."""
     from .. import taskruns
 
-    show_score(taskruns.evaluate("nli", model, data, language=language), as_json)
+    show_score(taskruns.evaluate("nli", model, data, language=language, precision=precision), as_json)
 
 
 def evaluate_parse(
     model: TaskModel,
     data: Annotated[str, typer.Option("--data", help="A treebank in CoNLL-U.")],
+    precision: Precision = "auto",
     seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -187,7 +192,7 @@ def evaluate_parse(
     """Attachment scores of a parser, with and without punctuation."""
     from .. import taskruns
 
-    show_score(taskruns.evaluate("parse", model, data), as_json)
+    show_score(taskruns.evaluate("parse", model, data, precision=precision), as_json)
 
 
 def parse(
@@ -198,7 +203,7 @@ def parse(
         str | None,
         typer.Option("--format", help="conllu, tokenised (words between spaces) or raw; else seen from the content."),
     ] = None,
-    precision: Annotated[str, typer.Option("--precision", help="float32, bf16 or auto.")] = "float32",
+    precision: Precision = "auto",
     seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -219,6 +224,7 @@ def parse(
 def tag(
     model: TaskModel,
     data: Annotated[str, typer.Option("--data", help="Tagged words: CoNLL-U, or word and tag in columns.")],
+    precision: Precision = "auto",
     seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -226,4 +232,4 @@ def tag(
     """Accuracy of parts of speech, or F1 of named entities."""
     from .. import taskruns
 
-    show_score(taskruns.evaluate("tag", model, data), as_json)
+    show_score(taskruns.evaluate("tag", model, data, precision=precision), as_json)

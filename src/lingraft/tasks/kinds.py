@@ -28,7 +28,8 @@ class TaskKind:
 
     read: the examples of a file. new: a fresh model on an encoder, for these training examples, with these settings and
     the task's own options. task: what the training loop trains, of model, training and dev examples. load: a model from
-    its folder. evaluate: a model's result on examples and, for each of its scores, the counts it is a ratio of.
+    its folder. evaluate: a model's result on examples in a ``precision`` and, for each of its scores, the counts it is
+    a ratio of.
     defaults: settings that differ from those of `FinetuneSettings`. options: the task's own, with their defaults.
     in_languages: whether files may be in several languages, of which ``read`` takes one (``language``).
     """
@@ -37,7 +38,7 @@ class TaskKind:
     new: Callable[[LanguageModel, Any, FinetuneSettings, Mapping[str, Any]], Any]
     task: Callable[[Any, Any, Any], Task]
     load: Callable[[str], Any]
-    evaluate: Callable[[Any, Any], Evaluated]
+    evaluate: Callable[..., Evaluated]
     defaults: Mapping[str, Any]
     options: Mapping[str, Any]
     in_languages: bool = False

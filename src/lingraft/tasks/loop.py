@@ -48,8 +48,8 @@ class Task(Protocol):
         """Mean loss of the training examples with these numbers, int64 (batch,)."""
         ...
 
-    def score(self) -> Scores:
-        """Scores on the English dev set; the first is what is maximised."""
+    def score(self, precision: str) -> Scores:
+        """Scores on the English dev set, worked out in that precision; the first is what is maximised."""
         ...
 
 
@@ -200,7 +200,7 @@ def train_task(
             if step + 1 in marks:
                 value = _finite(loss, step + 1)
                 with _evaluating(model):
-                    dev = task.score()
+                    dev = task.score(precision)
                     watched = {name: dict(scores()) for name, scores in (watch or {}).items()}
                 first = next(iter(dev.values()))
                 history.append({"step": step + 1, "loss": value, "dev": dict(dev), **watched})
@@ -217,7 +217,7 @@ def train_task(
     if settings.average:
         _load(model, _mean(states))
         with _evaluating(model):
-            report["dev"] = dict(task.score())
+            report["dev"] = dict(task.score(precision))
     elif best is not None:
         _load(model, best[2])
         report["chosen_step"] = best[1]

@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ..errors import CorpusError, ModelError, RecipeError
 from ..surgery import LanguageModel, length_limit, save_tokenizer
 from ..training.data import pad, token_batches
+from ..training.precision import inference
 from .heads import load_task_model, with_task_head
 from .intervals import Counts
 from .nli_data import LABELS, NliData
@@ -117,14 +118,17 @@ class NliModel:
         output = self.model(**{name: torch.from_numpy(value).to(device) for name, value in inputs.items()})
         return output.logits[:, list(self.columns)]  # type: ignore[no-any-return]
 
-    def predict(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Array:
-        """The likeliest label of every pair as its number in `LABELS`, int64 (pairs,)."""
-        return self.predict_encoded(self.encode(premises, hypotheses))
+    def predict(self, premises: Sequence[str], hypotheses: Sequence[str], precision: str = "auto") -> Array:
+        """The likeliest label of every pair as its number in `LABELS`, int64 (pairs,).
 
-    def predict_encoded(self, pairs: EncodedPairs) -> Array:
+        precision: ``float32``, ``bf16``, or ``auto`` for bf16 where the device has it in hardware.
+        """
+        return self.predict_encoded(self.encode(premises, hypotheses), precision)
+
+    def predict_encoded(self, pairs: EncodedPairs, precision: str = "auto") -> Array:
         """`predict` for pairs that were encoded before."""
         predicted = np.zeros(len(pairs.ids), np.int64)
-        with torch.inference_mode():
+        with inference(precision, next(self.model.parameters()).device):
             for rows in token_batches(pairs.lengths, _BATCH_TOKENS):
                 predicted[rows] = self.logits(pairs, rows).argmax(1).cpu().numpy()
         return predicted
@@ -196,9 +200,10 @@ class NliTask:
         wanted = torch.from_numpy(self._labels[batch]).to(logits.device)
         return nn.functional.cross_entropy(logits.float(), wanted)
 
-    def score(self) -> dict[str, float]:
+    def score(self, precision: str = "auto") -> dict[str, float]:
         """Accuracy on dev."""
-        return {"accuracy": float((self._nli.predict_encoded(self._dev_pairs) == self._dev_labels).mean())}
+        right = self._nli.predict_encoded(self._dev_pairs, precision) == self._dev_labels
+        return {"accuracy": float(right.mean())}
 
 
 def _labels(data: NliData) -> Array:
@@ -215,14 +220,14 @@ def _left_out(data: NliData, pairs: EncodedPairs) -> dict[str, int]:
     return {name: number for name, number in found.items() if number}
 
 
-def evaluate_nli(nli: NliModel, data: NliData) -> tuple[dict[str, Any], dict[str, Counts]]:
+def evaluate_nli(nli: NliModel, data: NliData, precision: str = "auto") -> tuple[dict[str, Any], dict[str, Counts]]:
     """Accuracy, and for every pair whether it was right.
 
     The result also says, where it is not 0, how many pairs were ``shortened`` and how many rows of the data were left
     out (``unlabelled``, ``other_languages``).
     """
     pairs = nli.encode(data.premises, data.hypotheses)
-    right = nli.predict_encoded(pairs) == _labels(data)
+    right = nli.predict_encoded(pairs, precision) == _labels(data)
     counts = Counts(right, np.ones(right.size, np.int64))
     result = {"task": "nli", "accuracy": counts.score, "n": int(right.size), **_left_out(data, pairs)}
     return result, {"accuracy": counts}

@@ -16,6 +16,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 
 from ..errors import CorpusError
 from ..surgery import LanguageModel, length_limit, save_tokenizer
+from ..training.precision import inference
 from .heads import load_task_model, with_task_head
 from .intervals import Counts
 from .subwords import SubwordEncoder, Subwords
@@ -64,15 +65,18 @@ class TaggingModel:
         scores = torch.cat([self.model(input_ids=ids, attention_mask=mask).logits for ids, mask in parts])
         return scores.flatten(0, 1)[batch.first].float()
 
-    def predict(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
-        """The best tag of every word."""
+    def predict(self, sentences: Sequence[Sequence[str]], precision: str = "auto") -> list[list[str]]:
+        """The best tag of every word.
+
+        precision: ``float32``, ``bf16``, or ``auto`` for bf16 where the device has it in hardware.
+        """
         encoded = self.subwords.encode(sentences)
         labels = self.labels
         tags: list[list[str]] = [[] for _ in sentences]
         order = [k for k in np.argsort([each.ids.size for each in encoded], kind="stable") if len(sentences[k])]
         was_training = self.model.training
         self.model.eval()
-        with torch.inference_mode():
+        with inference(precision, next(self.model.parameters()).device):
             for start in range(0, len(order), _BATCH_SIZE):
                 batch = order[start : start + _BATCH_SIZE]
                 best = iter(self.logits([encoded[k] for k in batch]).argmax(-1).tolist())
@@ -144,13 +148,15 @@ class TaggingTask:
         gold = torch.from_numpy(np.concatenate([self._tags[k] for k in batch])).to(logits.device)
         return F.cross_entropy(logits, gold)
 
-    def score(self) -> dict[str, float]:
+    def score(self, precision: str = "auto") -> dict[str, float]:
         """Accuracy or F1 on the sentences to choose by."""
-        _, counts = evaluate_tagging(self._tagger, self._dev)
+        _, counts = evaluate_tagging(self._tagger, self._dev, precision)
         return {name: each.score for name, each in counts.items()}
 
 
-def evaluate_tagging(tagger: TaggingModel, sentences: TaggedSentences) -> tuple[dict[str, Any], dict[str, Counts]]:
+def evaluate_tagging(
+    tagger: TaggingModel, sentences: TaggedSentences, precision: str = "auto"
+) -> tuple[dict[str, Any], dict[str, Counts]]:
     """How well a tagger does: accuracy over words for parts of speech, F1 over entities for entities.
 
     An entity is found if its first word, its last word and its type are right (Tjong Kim Sang & De Meulder 2003). n:
@@ -158,7 +164,7 @@ def evaluate_tagging(tagger: TaggingModel, sentences: TaggedSentences) -> tuple[
     are not of one kind.
     """
     check_kind(tagger.kind, sentences)
-    counts = tagging_ratio(tagging_counts(tagger.predict(sentences.words), sentences))
+    counts = tagging_ratio(tagging_counts(tagger.predict(sentences.words, precision), sentences))
     name = "accuracy" if sentences.kind == "pos" else "f1"
     return {"task": "tag", name: counts.score, "n": sentences.n_words}, {name: counts}
 

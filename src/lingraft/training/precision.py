@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from ..errors import RecipeError
 
 Precision = Literal["float32", "bf16", "fp16"]
 
@@ -41,6 +44,18 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=DTYPES[precision])
+
+
+@contextmanager
+def inference(precision: str, device: torch.device) -> Iterator[None]:
+    """Inside, no gradient is kept and matrix products run in ``float32``, ``bf16``, or ``auto``: what suits the device.
+
+    Raises RecipeError for another precision.
+    """
+    if precision not in ("float32", "bf16", "auto"):
+        raise RecipeError(f"The precision of a task model is float32, bf16 or auto; given: '{precision}'.")
+    with torch.inference_mode(), autocast(resolve_precision(precision, device), device):
+        yield
 
 
 class LossScale:

@@ -23,8 +23,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ...errors import CorpusError, ModelError, RecipeError
 from ...surgery import LanguageModel, load_model, resolve_model, save_tokenizer
-from ...training import autocast, resolve_precision
 from ...training.data import token_batches
+from ...training.precision import inference
 from ...vocabulary import frame
 from ..subwords import SubwordEncoder, Subwords, WordBatch
 from .attachment import Parse
@@ -104,7 +104,7 @@ class Parser(nn.Module):
         self,
         sentences: Sequence[Sentence | Sequence[str]],
         batch_tokens: int | None = None,
-        precision: str = "float32",
+        precision: str = "auto",
     ) -> list[Parse]:
         """The trees of sentences, each given as its words, in their order. Every tree has exactly one root.
 
@@ -121,21 +121,18 @@ class Parser(nn.Module):
         return parses
 
     def parse_subwords(
-        self, sentences: Sequence[Subwords], batch_tokens: int | None = None, precision: str = "float32"
+        self, sentences: Sequence[Subwords], batch_tokens: int | None = None, precision: str = "auto"
     ) -> list[Parse]:
         """What `parse` does, for sentences that ``subwords.encode`` encoded."""
         if batch_tokens is None:
             batch_tokens = 2048 if self.device.type == "cpu" else 16_384
         if batch_tokens < 1:
             raise RecipeError(f"A parser reads at least 1 token at once; given: {batch_tokens}.")
-        if precision not in ("float32", "bf16", "auto"):
-            raise RecipeError(f"A parser's precision is float32, bf16 or auto; given: '{precision}'.")
-        arithmetic = autocast(resolve_precision(precision, self.device), self.device)
         parses = [Parse((), ())] * len(sentences)
         was_training = self.training
         self.eval()
         try:
-            with torch.inference_mode(), arithmetic:
+            with inference(precision, self.device):
                 for chosen in token_batches(np.asarray([sentence.ids.size for sentence in sentences]), batch_tokens):
                     for k, parse in zip(chosen, self._parse_batch([sentences[k] for k in chosen]), strict=True):
                         parses[k] = parse

@@ -30,15 +30,13 @@ _BLOCK = 4096
 
 
 class ParsingTask:
-    """Fine-tuning of a parser. train, dev: sentences with trees. precision: of the scores on dev, as in `Parser.parse`.
+    """Fine-tuning of a parser. train, dev: sentences with trees.
 
     model: the parser. encoder: its encoder. lengths: int64 (train,), subwords of each training sentence. Raises
     CorpusError when a training sentence has a relation that the parser does not have, or a sentence has no tree.
     """
 
-    def __init__(
-        self, parser: Parser, train: Sequence[Sentence], dev: Sequence[Sentence], precision: str = "float32"
-    ) -> None:
+    def __init__(self, parser: Parser, train: Sequence[Sentence], dev: Sequence[Sentence]) -> None:
         number = {label: k for k, label in enumerate(parser.labels)}
         unknown = {deprel for sentence in train for deprel in sentence.deprels} - number.keys()
         if unknown:
@@ -52,7 +50,6 @@ class ParsingTask:
             raise CorpusError("A sentence without a tree was given; training and scoring need whole trees.")
         self.model = parser
         self._dev = dev
-        self._precision = precision
         self._train_subwords = parser.subwords.encode([sentence.forms for sentence in train])
         self._dev_subwords = parser.subwords.encode([sentence.forms for sentence in dev])
         self._heads = [np.asarray(sentence.heads, np.int64) for sentence in train]
@@ -74,14 +71,14 @@ class ParsingTask:
         )
         return self.model.loss(words, heads, labels)
 
-    def score(self) -> dict[str, float]:
+    def score(self, precision: str = "auto") -> dict[str, float]:
         """LAS and UAS on dev, in [0, 1], punctuation counted."""
-        counts = count_attachments(self._dev, self.model.parse_subwords(self._dev_subwords, precision=self._precision))
+        counts = count_attachments(self._dev, self.model.parse_subwords(self._dev_subwords, precision=precision))
         return {"las": counts.las, "uas": counts.uas}
 
 
 def evaluate_parse(
-    parser: Parser, sentences: Sequence[Sentence], batch_tokens: int | None = None, precision: str = "float32"
+    parser: Parser, sentences: Sequence[Sentence], precision: str = "auto", batch_tokens: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Counts]]:
     """Attachment scores of a parser on a treebank with gold segmentation, as `count_attachments` defines them.
 
@@ -106,7 +103,7 @@ def parse_file(
     out: str | PathLike[str],
     input_format: InputFormat | None = None,
     batch_tokens: int | None = None,
-    precision: str = "float32",
+    precision: str = "auto",
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Parses a file and writes CoNLL-U; returns the numbers of sentences and words, and the seconds it took.
