@@ -64,6 +64,12 @@ def rows(runs: list[tuple[float, dict[str, float]]], n: int, unit: str) -> Itera
         yield f"| {name} | {part:.2f} | {100 * part / total:.1f} % | |"
 
 
+def show(title: str, runs: list[tuple[float, dict[str, float]]], n: int, unit: str) -> None:
+    """One table."""
+    print(f"\n{title}, {n:,} {unit}\n\n| | seconds | share | rate |\n|---|---|---|---|")
+    print("\n".join(rows(runs, n, unit)))
+
+
 def parse(arguments: argparse.Namespace) -> None:
     """Parsing: the encoder, the scores above it, the trees."""
     from lingraft.tasks.parsing import parser as room
@@ -83,10 +89,7 @@ def parse(arguments: argparse.Namespace) -> None:
                 began = time.perf_counter()
                 model.parse(sentences, precision=precision)
                 runs.append((time.perf_counter() - began, dict(watch.seconds)))
-        print(
-            f"\nParsing, {precision}, {len(sentences):,} sentences\n\n| | seconds | share | rate |\n|---|---|---|---|"
-        )
-        print("\n".join(rows(runs, len(sentences), "sentences")))
+        show(f"Parsing, {precision}", runs, len(sentences), "sentences")
 
 
 def nli(arguments: argparse.Namespace) -> None:
@@ -102,10 +105,7 @@ def nli(arguments: argparse.Namespace) -> None:
                 began = time.perf_counter()
                 model.predict(data.premises, data.hypotheses, precision)
                 runs.append((time.perf_counter() - began, dict(watch.seconds)))
-        print(
-            f"\nInference, {precision}, {len(data.premises):,} pairs\n\n| | seconds | share | rate |\n|---|---|---|---|"
-        )
-        print("\n".join(rows(runs, len(data.premises), "pairs")))
+        show(f"Inference, {precision}", runs, len(data.premises), "pairs")
 
 
 def main() -> None:
