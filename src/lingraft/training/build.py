@@ -17,14 +17,14 @@ from torch import Tensor
 from ..corpus import TokenSequences, TokenStream
 from ..errors import RecipeError
 from ..evidence import TranslationTable, encode
-from ..recipe import TrainingRecipe, budget_seconds
+from ..recipe import ONLY, TrainingRecipe, budget_seconds
 from ..surgery import LanguageModel, share_body, vocabulary_parameters
 from .activations import checkpoint_activations
 from .attention import choose_kernel, use_kernel
 from .distillation import Distillation, framed, untouched
 from .language_modelling import LanguageModelling, Side
 from .loop import Trainer
-from .objectives import ONLY, Objective, Together, by_language, draws
+from .objectives import Objective, Together, by_language, draws
 from .precision import default_device, resolve_precision
 from .schedule import Groups, Schedule
 from .translation import TranslationModelling

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..corpus import TokenSequences
+from ..recipe import ONLY
 from ..surgery import LanguageModel
 from ..vocabulary import frame
 from .data import Array, LengthBatches, pad
 from .encoder import flop_forward
 from .language_modelling import special_tokens
-from .objectives import ONLY
 from .timing import Stopwatch
 
 

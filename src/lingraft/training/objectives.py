@@ -12,12 +12,10 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..recipe import ONLY
 from .timing import Stopwatch
 
 T = TypeVar("T")
-
-#: what the new language is called in the names of losses and scores where a run has one; several go by their tags
-ONLY = "xx"
 
 
 def by_language(given: T | Mapping[str, T]) -> dict[str, T]:

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ..corpus import TokenSequences
+from ..recipe import ONLY
 from ..surgery import LanguageModel
 from .attention import first_position
 from .data import Array, LengthBatches, pad
 from .encoder import cross_entropy, embed_tokens, flop_forward, head_logits, hidden_states
 from .language_modelling import special_tokens
 from .masking import Masked, MaskScheme, generator_for, mask_tokens
-from .objectives import ONLY
 from .timing import Stopwatch
 
 
