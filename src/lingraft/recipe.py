@@ -279,7 +279,7 @@ class Recipe(_Section):
     evaluation: EvaluationRecipe = EvaluationRecipe()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
-    @field_validator("language", mode="plain")
+    @field_validator("language", mode="before")
     @classmethod
     def _tags(cls, value: Any) -> str | tuple[str, ...]:
         languages = read_languages(value)
