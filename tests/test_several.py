@@ -191,6 +191,14 @@ def test_without_training_each_language_is_what_a_run_of_its_own_makes(run, file
         assert result.run["vocabulary"][language] == alone.run["vocabulary"]
 
 
+def test_a_swap_finds_the_english_model_and_the_table_of_the_language(run, model_folder):
+    """Carrying the drift along needs both."""
+    out = run("graft").directory
+    swapped = lingraft.swap(model_folder, out / "hi" / "target", carry_drift=True)
+    rows = [model.get_input_embeddings().weight for model in (swapped.model, run("graft").targets["hi"].model)]
+    torch.testing.assert_close(*rows)
+
+
 def test_a_run_killed_in_training_ends_with_the_same_weights(tmp_path, files, sentence_model_folder):
     recipe = {
         "source": str(sentence_model_folder), "language": ["fr", "hi"],
@@ -226,9 +234,8 @@ def test_objects_in_memory_text_and_a_given_tokenizer(tmp_path, run, model_folde
     text = result.run["training"]["text"]
     assert {name: made["lines"] + made["held_out"] for name, made in text.items()}["en"] == 70
     assert result.targets["hi"].tokenizer.get_vocab() == lingraft.load_model(tokenizer).tokenizer.get_vocab()
-    assert {name.rpartition("-")[0] for name in names(tmp_path / "out" / "inputs")} == {
-        "bitext-fr", "bitext-hi", "text-fr", "source-text",
-    }  # fmt: skip
+    kept = [name.rpartition("-")[0] for name in names(tmp_path / "out" / "inputs")]
+    assert kept == ["bitext", "bitext", "source-text", "text"]
     assert set(result.scores["hi"]["trained"]) == {"lm_xx", "lm_en"}
 
 
@@ -326,6 +333,12 @@ def test_what_is_refused(command, files, model_folder, tmp_path, options, named)
 def test_what_python_refuses(tmp_path, files, model_folder):
     with pytest.raises(RecipeError, match=r"'evidence\.bitext' is given without a language"):
         lingraft.transfer(model_folder, to=["fr", "hi"], out=tmp_path / "out", bitext=tiny.cipher_pairs(20))
+    for tag in ("de", "../de", 5):
+        with pytest.raises(RecipeError, match=r"'?evidence\.bitext"):
+            lingraft.transfer(
+                model_folder, to=["fr", "hi"], out=tmp_path / "out",
+                bitext={"fr": tiny.cipher_pairs(20), "hi": tiny.mirror_pairs(20), tag: tiny.mirror_pairs(20)},
+            )  # fmt: skip
     with pytest.raises(CorpusError, match="One bitext can be held out"):
         lingraft.transfer(
             model_folder, to=["fr", "hi"], out=tmp_path / "out", bitext=files["bitext"],

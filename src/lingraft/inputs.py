@@ -51,27 +51,26 @@ def persist_inputs(
     bitext, text, eval_bitext: of one language, or mappings by language.
     """
 
-    def held_out(stem: str, given: Bitext) -> str | None:
-        evaluation = _bitext(folder, stem, given)
+    def held_out(given: Bitext) -> str | None:
+        evaluation = _bitext(folder, "eval", given)
         if len(evaluation) > 1:
             raise CorpusError(f"One bitext can be held out for evaluation; {len(evaluation)} were given.")
         return evaluation[0] if evaluation else None
 
     return PersistedInputs(
         _model(folder, model),
-        _each("bitext", bitext, lambda stem, given: _bitext(folder, stem, given)),
-        _each("text", text, lambda stem, given: _text(folder, stem, given)),
+        _each(bitext, lambda given: _bitext(folder, "bitext", given)),
+        _each(text, lambda given: _text(folder, "text", given)),
         _text(folder, "source-text", source_text),
-        None if eval_bitext is None else _each("eval", eval_bitext, held_out),
+        None if eval_bitext is None else _each(eval_bitext, held_out),
     )
 
 
-def _each(stem: str, given: Any, persist: Callable[[str, Any], Any]) -> Any:
-    """Names of what is given, or of every value of a mapping by language, which is then in the files' names too."""
+def _each(given: Any, persist: Callable[[Any], Any]) -> Any:
+    """Names of what is given, or of every value of a mapping by language that is not empty."""
     if isinstance(given, Mapping):
-        made = {language: persist(f"{stem}-{language}", value) for language, value in given.items()}
-        return {language: names for language, names in made.items() if names}
-    return persist(stem, given)
+        return {language: names for language, value in given.items() if (names := persist(value))}
+    return persist(given)
 
 
 def _write(folder: Path, stem: str, suffix: str, content: str) -> str:
