@@ -39,6 +39,58 @@ def test_yaml_gives_the_same_recipe_back():
     assert recipe.language == "zh-Hant"
 
 
+SEVERAL = {
+    "source": "m", "language": ["fr", "zh-hant"],
+    "corpus": {"text": {"ZH_hant": ["zh.txt"]}, "source_text": ["en.txt"]},
+    "vocabulary": {"tokenizer": {"fr": "folder"}, "size": 500},
+    "evidence": {"bitext": {"fr": ["a.tsv", "b.tsv"], "zh-Hant": ["c.tsv"]}}, "evaluation": {"bitext": {"fr": "h.tsv"}},
+}  # fmt: skip
+
+
+def test_a_recipe_of_several_languages_says_for_each_what_is_its():
+    recipe = build_recipe(SEVERAL)
+    assert build_recipe(yaml.safe_load(recipe.to_yaml())) == recipe
+    assert (recipe.language, recipe.several) == (("fr", "zh-Hant"), True)
+    french, chinese = (recipe.given(language) for language in recipe.languages)
+    assert (french.bitext, french.text, french.eval_bitext, french.tokenizer) == (
+        ("a.tsv", "b.tsv"), (), "h.tsv", "folder",
+    )  # fmt: skip
+    assert (chinese.bitext, chinese.text, chinese.eval_bitext, chinese.tokenizer) == (
+        ("c.tsv",), ("zh.txt",), None, None,
+    )  # fmt: skip
+    assert french.source_text == chinese.source_text == ()
+    assert build_recipe({**SEVERAL, "language": "fr, zh-Hant"}) == recipe
+
+
+def test_of_one_language_both_forms_are_one_recipe():
+    plain = {**LEAST, "evidence": {"bitext": ["a.tsv"]}, "evaluation": {"bitext": "h.tsv"}}
+    named = {"source": "model", "language": ["fr"], "evidence": {"bitext": {"fr": ["a.tsv"]}},
+             "evaluation": {"bitext": {"fra": "h.tsv"}}}  # fmt: skip
+    assert build_recipe(named) == build_recipe(plain)
+    assert build_recipe(named).to_yaml() == build_recipe(plain).to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"language": ["fr", "fra"]}, "'language': 'fr' is given twice; give every language once"),
+        ({"language": ["fr", "en"]}, "'language': 'en' is the source model's language"),
+        ({"language": []}, "'language': a language tag or a list of them was expected"),
+        ({"language": False}, "'language': a language tag or a list of them was expected, like fr or [fr, hi]"),
+        ({"language": ["fr", 5]}, "'language': a language tag or a list of them was expected"),
+        ({"language": "fr"}, "Recipe: 'evidence.bitext' is given for zh-Hant, and the run's languages are fr;"),
+        ({"evidence": {"bitext": {"fr": "a.tsv"}}}, "'evidence.bitext.fr': should be a valid tuple"),
+        ({"evidence": {"bitext": {"french": ["a.tsv"]}}}, "'evidence.bitext': 'french' is no BCP 47 language tag"),
+        ({"evidence": {"bitext": ["a.tsv"]}}, "(fr, zh-Hant); say which language it belongs to, as in evidence.bitext"),
+        ({"evaluation": {"bitext": "a.tsv"}}, "'evaluation.bitext' is given without a language"),
+        ({"vocabulary": {"tokenizer": "a"}}, "'vocabulary.tokenizer' is given without a language"),
+        ({"vocabulary": {"tokenizer": {"fr": "a", "zh-Hant": "b"}, "size": 99}}, "with given tokenizers leave it out"),
+    ],
+)
+def test_what_several_languages_cannot_have_is_refused(changes, told):
+    assert told in refusal({**SEVERAL, **changes})
+
+
 def test_yaml_holds_every_key_defaults_included():
     written = yaml.safe_load(build_recipe(LEAST).to_yaml())
     assert list(written) == list(Recipe.model_fields)

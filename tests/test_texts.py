@@ -13,9 +13,8 @@ import tiny
 from lingraft import transfer
 from lingraft.cache import StageCache
 from lingraft.corpus import HeldOut
-from lingraft.recipe import build_recipe
 from lingraft.surgery import load_model
-from lingraft.texts import Corpus, Inputs, Language, TrainingText, make_shards
+from lingraft.texts import Corpus, Language, TrainingText, make_shards
 
 LINES = tiny.english_lines(200, seed=9)
 
@@ -28,7 +27,7 @@ def corpus(tmp_path: Path) -> Corpus:
     text = {"text.en": [*LINES, *LINES[:50]], "bitext.en": ["one", "two"], "bitext.xx": ["ùn", "dëux\u2003trois"]}
     for name, lines in text.items():
         (folder / name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    return Corpus(folder)
+    return Corpus(folder, ["key"])
 
 
 def quietly(_share: float, _note: str) -> None:
@@ -38,8 +37,7 @@ def quietly(_share: float, _note: str) -> None:
 def shards(
     corpus: Corpus, cache: StageCache, tokenizer: PreTrainedTokenizerFast, side: Language, causal: bool = False
 ) -> TrainingText:
-    inputs = Inputs(build_recipe({"source": "m", "language": "fr"}), corpus.folder, {"text": "hash"})
-    return make_shards(cache, inputs, corpus, side, tokenizer, quietly, causal=causal)
+    return make_shards(cache, corpus, side, tokenizer, quietly, causal=causal)
 
 
 def test_text_is_the_text_given_else_the_side_of_the_bitext(corpus: Corpus):

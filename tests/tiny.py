@@ -66,6 +66,16 @@ def cipher_pairs(n: int = 400, seed: int = 0) -> list[tuple[str, str]]:
     return [(line, cipher(line)) for line in english_lines(n, seed)]
 
 
+def mirrored(line: str) -> str:
+    """A line in the mirror language: every word backwards, with other vowels, order kept."""
+    return " ".join(word[::-1].translate(str.maketrans("aeiou", "øæåĭŭ")) for word in line.split())
+
+
+def mirror_pairs(n: int = 400, seed: int = 0) -> list[tuple[str, str]]:
+    """English lines and their translations into the mirror language."""
+    return [(line, mirrored(line)) for line in english_lines(n, seed)]
+
+
 def _finish(tokenizer: Tokenizer, roles: dict[str, str]) -> PreTrainedTokenizerFast:
     first, last = roles["cls_token"], roles["sep_token"]
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -91,19 +92,27 @@ class StageCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._suffix = ""
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
         #: seconds each stage took when it was made, in the order of use
         self.seconds: dict[str, float] = {}
         self.reused: list[str] = []
 
+    def of(self, language: str) -> StageCache:
+        """The same cache with ``-LANGUAGE`` behind the names of its stages, for one of several languages."""
+        view = copy.copy(self)
+        view._suffix = f"-{language}"
+        return view
+
     def path(self, name: str, key: Any) -> Path:
         """Where the stage with this key lies or would lie."""
-        return self.folder / f"{name}-{digest(key)[:20]}"
+        return self.folder / f"{name}{self._suffix}-{digest(key)[:20]}"
 
     def stage(self, name: str, key: Any, make: Callable[[Path], None]) -> Path:
         """The finished folder of a stage; ``make`` fills an empty folder if it has to be made."""
         final = self.path(name, key)
+        name += self._suffix
         if final.is_dir():
             self.seconds[name] = float(json.loads((final / "stage.json").read_text(encoding="utf-8"))["seconds"])
             self.reused.append(name)

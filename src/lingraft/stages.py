@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from .cache import StageCache, digest, write_aside
 from .evidence import Provenance, TranslationTable, bitext_counts, build_table, encode
 from .evidence.alignment import AlignerSettings
-from .recipe import TrainingRecipe
+from .recipe import ONLY, TrainingRecipe
 from .surgery import (
     LanguageModel,
     graft,
@@ -29,7 +29,7 @@ from .surgery import (
     with_masked_lm_head,
 )
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
-from .texts import Corpus, Inputs, Language, TrainingText, make_shards, tokenizer_key
+from .texts import Corpus, Inputs, TrainingText, make_shards, tokenizer_key
 from .training import Progress, Tracking, distillation_trainer, language_model_trainer
 from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
 
@@ -56,16 +56,16 @@ class Vocabulary:
 
 def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, corpus: Corpus) -> Vocabulary:
     """Trains the target tokenizer on the foreign text, or takes the one that was given."""
-    recipe = inputs.recipe.vocabulary
-    if recipe.tokenizer:
-        tokenizer = load_tokenizer(recipe.tokenizer)
+    recipe, given = inputs.recipe.vocabulary, inputs.given
+    if given.tokenizer:
+        tokenizer = load_tokenizer(given.tokenizer)
         key: list[Any] = ["given", tokenizer_key(tokenizer)]
     else:
         key = [inputs.corpus_key, tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]
 
         def make(folder: Path) -> None:
             lines = corpus.sample("xx", _VOCABULARY_BYTES)
-            if inputs.recipe.corpus.text:  # the bitext's words need tokens too: their rows have the best evidence
+            if given.text:  # the bitext's words need tokens too: their rows have the best evidence
                 lines = lines + [pair[1] for pair in corpus.pairs]
             save_tokenizer(train_tokenizer(source.tokenizer, lines, recipe.size, recipe.min_count), folder)
 
@@ -127,13 +127,38 @@ def describe_table(report: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Models:
-    """Both models of a state of the run, as folders, and what run.json says of them."""
+class Graft:
+    """The grafted model of a language as a folder, and what run.json says of it."""
 
-    target: Path
+    folder: Path
+    key: list[Any]
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A new language up to its graft, with the cache of its stages."""
+
+    cache: StageCache
+    inputs: Inputs
+    corpus: Corpus
+    table: Table
+    graft: Graft
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The models after training as folders, and what run.json says of them. targets: by language, as `Prepared` are."""
+
+    targets: dict[str, Path]
     source: Path
     key: list[Any]
     report: dict[str, Any]
+
+
+def target_folder(folder: Path, name: str) -> Path:
+    """Where in a folder the results of a language lie: in the folder itself where it is the only one."""
+    return folder if name == ONLY else folder / name
 
 
 def _sample_texts(corpus: Corpus) -> list[str]:
@@ -142,7 +167,7 @@ def _sample_texts(corpus: Corpus) -> list[str]:
 
 def make_graft(
     cache: StageCache, inputs: Inputs, source: LanguageModel, vocabulary: Vocabulary, table: Table, corpus: Corpus
-) -> Models:
+) -> Graft:
     """Writes the grafted model, before any training."""
     key = [table.key, inputs.model_digest, inputs.recipe.seed]
 
@@ -155,89 +180,145 @@ def make_graft(
 
     folder = cache.stage("graft", key, make)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return Models(folder / "target", inputs.source_folder, key, report)
+    return Graft(folder / "target", key, report)
 
 
-def _language_models(inputs: Inputs, grafted: Models, objective: str) -> tuple[LanguageModel, LanguageModel, bool]:
-    """Source and target ready to be trained, and whether their head is a fresh one."""
-    source, target = load_model(inputs.source_folder), load_model(grafted.target)
+def _language_models(
+    source_folder: Path, languages: Mapping[str, Prepared], objective: str
+) -> tuple[LanguageModel, dict[str, LanguageModel], bool]:
+    """Source and targets ready to be trained, and whether their head is a fresh one."""
+    source = load_model(source_folder)
+    targets = {name: load_model(prepared.graft.folder) for name, prepared in languages.items()}
     if objective != "mlm" or source.has_head:
-        return source, target, False
-    return (
-        source.with_model(with_masked_lm_head(source.model)),
-        target.with_model(with_masked_lm_head(target.model)),
-        True,
-    )
+        return source, targets, False
+
+    def headed(model: LanguageModel) -> LanguageModel:
+        return model.with_model(with_masked_lm_head(model.model))
+
+    return headed(source), {name: headed(target) for name, target in targets.items()}, True
+
+
+def _training_key(training: TrainingRecipe, languages: Mapping[str, Prepared], english: Corpus) -> list[Any]:
+    settings = training.model_dump(exclude=_WITHOUT_EFFECT)
+    if list(languages) == [ONLY]:
+        return [languages[ONLY].graft.key, settings]
+    return [[[name, prepared.graft.key] for name, prepared in languages.items()], english.key, settings]
+
+
+def _make_texts(
+    cache: StageCache, source_folder: Path, training: TrainingRecipe, languages: Mapping[str, Prepared],
+    english: Corpus, update: Update,
+) -> dict[str, TrainingText]:  # fmt: skip
+    """The shards of all languages, English last."""
+    causal = training.objective == "clm"
+    text = {
+        name: make_shards(
+            cache, prepared.corpus, "xx", load_tokenizer(prepared.graft.folder), update, causal=causal, name=name
+        )
+        for name, prepared in languages.items()
+    }
+    return text | {"en": make_shards(cache, english, "en", load_tokenizer(source_folder), update, causal=causal)}
 
 
 def make_training(
-    cache: StageCache, inputs: Inputs, training: TrainingRecipe, table: Table, grafted: Models, corpus: Corpus,
-    update: Update, tracks: Path,
-) -> Models:  # fmt: skip
-    """Trains from the graft; interrupted, it goes on from its newest checkpoint. tracks: the trackers' folder."""
-    objective, seed = training.objective, inputs.recipe.seed
-    key = [grafted.key, training.model_dump(exclude=_WITHOUT_EFFECT)]
-    checkpoints = cache.path("checkpoints", key)
+    cache: StageCache, source_folder: Path, training: TrainingRecipe, seed: int, languages: Mapping[str, Prepared],
+    english: Corpus, update: Update, tracks: Path,
+) -> Trained:  # fmt: skip
+    """Trains from the grafts of all languages, under one body.
 
-    text: dict[Language, TrainingText] = {}
+    Interrupted, it goes on from its newest checkpoint. tracks: the trackers' folder. english: holds the English text.
+    """
+    objective = training.objective
+    key = _training_key(training, languages, english)
+    checkpoints = cache.path("checkpoints", key)
+    text: dict[str, TrainingText] = {}
     if objective != "distill":
-        folders: dict[Language, Path] = {"xx": grafted.target, "en": inputs.source_folder}
-        for side, folder in folders.items():
-            tokenizer = load_tokenizer(folder)
-            text[side] = make_shards(cache, inputs, corpus, side, tokenizer, update, causal=objective == "clm")
+        text = _make_texts(cache, source_folder, training, languages, english, update)
 
     def on_step(progress: Progress) -> None:
         update(progress.step / progress.steps, str(progress))
         tracking.log(progress)
 
     def make(folder: Path) -> None:
-        source, target, fresh = _language_models(inputs, grafted, objective)
-        before: dict[str, Any] = {}
+        source, targets, fresh = _language_models(source_folder, languages, objective)
         if objective == "distill":
-            loaded = TranslationTable.load(table.path) if training.token_weight else None
-            trainer = distillation_trainer(source, target, corpus.pairs, training, seed, checkpoints, loaded)
-            report = trainer.run(on_step)
+            report = _distill(source, targets, training, seed, languages, checkpoints, on_step)
         else:
-            english, foreign = text["en"], text["xx"]
-            trainer = language_model_trainer(
-                source, target, english.stream, foreign.stream, training, seed, checkpoints, fresh,
-                corpus.pairs if training.translation_weight else (),
-            )  # fmt: skip
-
-            def measure() -> dict[str, Any]:
-                return {
-                    "lm_xx": evaluate_lm(target, foreign.held_out, training.sequence_length),
-                    "lm_en": evaluate_lm(source, english.held_out, training.sequence_length),
-                }
-
-            warm = checkpoints / "after-head.json"
-
-            def after_head() -> None:
-                if not warm.is_file():
-                    write_aside(warm, json.dumps(measure()))
-
-            report = trainer.run(on_step, after_head)
-            before = json.loads(warm.read_text(encoding="utf-8"))
-            report["lm"] = {"before": before, "after": measure()}
-            report["text"] = {side: made.report for side, made in text.items()}
-        for model in (source, target):
-            model.model.to(torch.device("cpu"))  # type: ignore[arg-type]
-            for module in model.pooling:
-                module.cpu()
-        texts = _sample_texts(corpus)
-        save_model(target, folder / "target")
-        report["self_check"] = {"target": self_check(target, folder / "target", texts)}
-        if not _english_unchanged(training):
-            save_model(source, folder / "source")
-            report["self_check"]["source"] = self_check(source, folder / "source", texts)
+            report = _train_on_text(source, targets, training, seed, languages, text, fresh, checkpoints, on_step)
+        report["self_check"] = _save_trained(source, targets, training, languages, folder)
         (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
     with Tracking(training.track, tracks, training.model_dump(mode="json")) as tracking:
         folder = cache.stage("trained", key, make)
     shutil.rmtree(checkpoints, ignore_errors=True)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    source = inputs.source_folder if _english_unchanged(training) else folder / "source"
-    return Models(folder / "target", source, key, report)
+    made = {name: target_folder(folder, name) / "target" for name in languages}
+    return Trained(made, source_folder if _english_unchanged(training) else folder / "source", key, report)
+
+
+def _distill(
+    source: LanguageModel, targets: dict[str, LanguageModel], training: TrainingRecipe, seed: int,
+    languages: Mapping[str, Prepared], checkpoints: Path, on_step: Callable[[Progress], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Trains with objective ``distill``, in place."""
+    tables = {
+        name: TranslationTable.load(prepared.table.path)
+        for name, prepared in languages.items()
+        if training.token_weight
+    }
+    pairs = {name: prepared.corpus.pairs for name, prepared in languages.items()}
+    return distillation_trainer(source, targets, pairs, training, seed, checkpoints, tables).run(on_step)
+
+
+def _train_on_text(
+    source: LanguageModel, targets: dict[str, LanguageModel], training: TrainingRecipe, seed: int,
+    languages: Mapping[str, Prepared], text: Mapping[str, TrainingText], fresh_head: bool, checkpoints: Path,
+    on_step: Callable[[Progress], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Trains with objective ``mlm`` or ``clm``, in place, and measures all languages before and after."""
+    pairs = {name: prepared.corpus.pairs for name, prepared in languages.items() if training.translation_weight}
+    streams = {name: text[name].stream for name in targets}
+    trainer = language_model_trainer(
+        source, targets, text["en"].stream, streams, training, seed, checkpoints, fresh_head, pairs
+    )
+
+    def measure() -> dict[str, Any]:
+        models = targets | {"en": source}
+        return {f"lm_{name}": evaluate_lm(models[name], text[name].held_out, training.sequence_length) for name in text}
+
+    warm = checkpoints / "after-head.json"
+
+    def after_head() -> None:
+        if not warm.is_file():
+            write_aside(warm, json.dumps(measure()))
+
+    report = trainer.run(on_step, after_head)
+    before = json.loads(warm.read_text(encoding="utf-8"))
+    report["lm"] = {"before": before, "after": measure()}
+    report["text"] = {name: made.report for name, made in text.items()}
+    return report
+
+
+def _save_trained(
+    source: LanguageModel, targets: Mapping[str, LanguageModel], training: TrainingRecipe,
+    languages: Mapping[str, Prepared], folder: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Writes the models that training moved, reads them back, and gives what that check says."""
+    for model in (source, *targets.values()):
+        model.model.to(torch.device("cpu"))  # type: ignore[arg-type]
+        for module in model.pooling:
+            module.cpu()
+    checks: dict[str, Any] = {}
+    for name, target in targets.items():
+        place = target_folder(folder, name) / "target"
+        save_model(target, place)
+        check = self_check(target, place, _sample_texts(languages[name].corpus))
+        checks["target" if name == ONLY else name] = check
+    if not _english_unchanged(training):
+        save_model(source, folder / "source")
+        texts = _sample_texts(next(iter(languages.values())).corpus)
+        checks["source"] = self_check(source, folder / "source", texts)
+    return checks
 
 
 def _english_unchanged(training: TrainingRecipe) -> bool:
@@ -245,12 +326,12 @@ def _english_unchanged(training: TrainingRecipe) -> bool:
     return training.objective == "distill" and training.embeddings_share == 1
 
 
-def make_scores(cache: StageCache, inputs: Inputs, grafted: Models, final: Models, update: Update) -> dict[str, Any]:
-    """Scores of the untouched English model, of the graft and of the trained model, on the held-out pairs."""
+def make_scores(name: str, prepared: Prepared, trained: Trained | None, update: Update) -> dict[str, Any]:
+    """Scores of the untouched English model, of a language's graft and of its trained model, on its held-out pairs."""
+    source_folder, corpus, grafted = prepared.inputs.source_folder, prepared.corpus, prepared.graft.folder
 
     def make() -> dict[str, Any]:
         scores: dict[str, Any] = {}
-        corpus = Corpus(cache.path("corpus", inputs.corpus_key))
         pairs = corpus.evaluation
         english = [pair[0] for pair in pairs] or corpus.distinct("en", 500)
 
@@ -258,21 +339,22 @@ def make_scores(cache: StageCache, inputs: Inputs, grafted: Models, final: Model
         def embedded(folder: Path) -> np.ndarray[Any, Any]:
             return embed_sentences(load_model(folder), english)
 
-        states = {
-            "untouched": (inputs.source_folder, inputs.source_folder),
-            "grafted": (grafted.source, grafted.target),
-        }
-        if final is not grafted:
-            states["trained"] = (final.source, final.target)
+        states = {"untouched": (source_folder, source_folder), "grafted": (source_folder, grafted)}
+        if trained:
+            states["trained"] = (trained.source, trained.targets[name])
         for number, (state, (source, target)) in enumerate(states.items() if pairs else ()):
             update(number / len(states), state)
             foreign = embed_sentences(load_model(target), [pair[1] for pair in pairs])
             scores[state] = {"retrieval": retrieval_scores(embedded(source), foreign)}
-        if final is not grafted:
-            same = (embedded(inputs.source_folder) * embedded(final.source)).sum(1)
+        if trained:
+            same = (embedded(source_folder) * embedded(trained.source)).sum(1)
             scores["english_cosine"] = float(np.mean(same))
             for state, when in (("grafted", "before"), ("trained", "after")):
-                scores.setdefault(state, {}).update(final.report.get("lm", {}).get(when, {}))
+                measured = trained.report.get("lm", {}).get(when, {})
+                scores.setdefault(state, {}).update(
+                    {f"lm_{side}": measured[f"lm_{key}"] for side, key in ((ONLY, name), ("en", "en")) if measured}
+                )
         return scores
 
-    return cache.value("scores", [final.key, digest(inputs.corpus_key)], make)
+    key = [trained.key if trained else prepared.graft.key, digest(corpus.key)]
+    return prepared.cache.value("scores", key, make)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -12,24 +12,29 @@ from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from .cache import StageCache, folder_digest
+from .cache import StageCache, digest, file_digest, folder_digest
 from .corpus import (
     Counts,
     HeldOut,
     TokenStream,
+    check_readable,
+    check_text,
     clean_pairs,
     clean_text,
+    hub_fingerprint,
+    is_hub,
     open_shards,
     read_bitext,
     read_text,
+    split_bitext,
     write_shards,
 )
 from .errors import CorpusError
-from .recipe import Recipe
+from .recipe import Given, Recipe
 from .training import text_marks
 from .vocabulary import plain_backend, special_ids, tokenizer_hash
 
-#: English, and the new language
+#: English, and the new language of a corpus
 Language = Literal["en", "xx"]
 
 #: part of every key: raised when a stage gives something else for the same inputs
@@ -38,13 +43,51 @@ _VERSION = 2
 _UPDATE_LINES = 100_000
 
 
+def input_texts(recipe: Recipe, language: str) -> list[str]:
+    """Every text file and hub data set a recipe names for a language, without English text that several share.
+
+    CorpusError for the first that cannot be read.
+    """
+    given = recipe.given(language)
+    bitexts = [*given.bitext, *([given.eval_bitext] if given.eval_bitext else [])]
+    files = [path for name in bitexts for path in split_bitext(name)]
+    for path in files:
+        check_readable(path)
+    names = [*given.text, *given.source_text]
+    for name in names:
+        check_text(name)
+    return [*map(str, files), *names]
+
+
+def shared_texts(recipe: Recipe) -> list[str]:
+    """The English text that several languages share; none where there is one. CorpusError as for `input_texts`."""
+    names = list(recipe.corpus.source_text) if recipe.several else []
+    for name in names:
+        check_text(name)
+    return names
+
+
+def text_digest(name: str) -> str:
+    """A hash of a text file's bytes, or of all that is known of the state of a hub data set."""
+    return digest([name, hub_fingerprint(name)]) if is_hub(name) else file_digest(Path(name))
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """What a run starts from: the recipe, the source model's folder, and the digest of every text file."""
+    """What a language starts from: the recipe, the source model's folder, and the digest of every text file.
+
+    files: those of this language, with the English text where it is the only one. language: of several the one.
+    """
 
     recipe: Recipe
     source_folder: Path
     files: dict[str, str]
+    language: str | None = None
+
+    @cached_property
+    def given(self) -> Given:
+        """What the recipe gives of the language."""
+        return self.recipe.given(self.language or self.recipe.languages[0])
 
     @cached_property
     def model_digest(self) -> str:
@@ -54,19 +97,20 @@ class Inputs:
     @property
     def corpus_key(self) -> list[Any]:
         """Key of the corpus stage; other keys build on it."""
-        recipe = self.recipe
+        given = self.given
         return [
             _VERSION, [[Path(name).name, value] for name, value in self.files.items()],
-            recipe.corpus.max_chars, len(recipe.evidence.bitext), len(recipe.corpus.text),
-            len(recipe.corpus.source_text), recipe.evaluation.bitext is not None,
+            self.recipe.corpus.max_chars, len(given.bitext), len(given.text),
+            len(given.source_text), given.eval_bitext is not None,
         ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The folder of the corpus stage."""
+    """The folder of the corpus stage. key: its key, on which others build."""
 
     folder: Path
+    key: list[Any] = field(default_factory=list)
 
     def _lines(self, name: str) -> list[str]:
         path = self.folder / name
@@ -112,9 +156,9 @@ class Corpus:
 
 
 def make_corpus(cache: StageCache, inputs: Inputs) -> tuple[Corpus, dict[str, Any]]:
-    """Reads, cleans and counts all text."""
-    recipe = inputs.recipe
-    limit = recipe.corpus.max_chars
+    """Reads, cleans and counts all text of a language."""
+    given = inputs.given
+    limit = inputs.recipe.corpus.max_chars
 
     def bitext(folder: Path, names: Sequence[str], stem: str) -> Counts:
         counts = Counts()
@@ -133,27 +177,54 @@ def make_corpus(cache: StageCache, inputs: Inputs) -> tuple[Corpus, dict[str, An
             )
         return counts
 
-    def text(folder: Path, names: Sequence[str], side: str) -> Counts:
-        counts = Counts()
-        with (folder / f"text.{side}").open("w", encoding="utf-8") as out:
-            for line in clean_text(chain.from_iterable(map(read_text, names)), limit, counts):
-                out.write(line + "\n")
-        if not counts.kept:
-            raise CorpusError(f"No line is left of {', '.join(names)}: {counts.read:,} read, {counts.empty:,} empty.")
-        return counts
-
     def make(folder: Path) -> None:
-        counts = {"bitext": bitext(folder, recipe.evidence.bitext, "bitext").as_dict()}
-        if recipe.corpus.text:
-            counts["text"] = text(folder, recipe.corpus.text, "xx").as_dict()
-        if recipe.corpus.source_text:
-            counts["source_text"] = text(folder, recipe.corpus.source_text, "en").as_dict()
-        if recipe.evaluation.bitext:
-            counts["eval_bitext"] = bitext(folder, [recipe.evaluation.bitext], "eval").as_dict()
+        counts = {"bitext": bitext(folder, given.bitext, "bitext").as_dict()}
+        if given.text:
+            counts["text"] = _clean(folder / "text.xx", given.text, limit).as_dict()
+        if given.source_text:
+            counts["source_text"] = _clean(folder / "text.en", given.source_text, limit).as_dict()
+        if given.eval_bitext:
+            counts["eval_bitext"] = bitext(folder, [given.eval_bitext], "eval").as_dict()
         (folder / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
 
     folder = cache.stage("corpus", inputs.corpus_key, make)
-    return Corpus(folder), json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+    return Corpus(folder, inputs.corpus_key), json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+
+
+def _clean(out: Path, names: Sequence[str], limit: int) -> Counts:
+    """Writes the lines of some texts; CorpusError if none is left."""
+    counts = Counts()
+    with out.open("w", encoding="utf-8") as stream:
+        for line in clean_text(chain.from_iterable(map(read_text, names)), limit, counts):
+            stream.write(line + "\n")
+    if not counts.kept:
+        raise CorpusError(f"No line is left of {', '.join(names)}: {counts.read:,} read, {counts.empty:,} empty.")
+    return counts
+
+
+def make_english(
+    cache: StageCache, recipe: Recipe, files: dict[str, str], corpora: Sequence[Corpus]
+) -> tuple[Corpus, dict[str, Any]]:
+    """The English text that several languages share: the one given, else the English sides of all their bitexts.
+
+    files: digests of the English text files by name.
+    """
+    names = recipe.corpus.source_text
+    hashes = [[Path(name).name, files[name]] for name in names]
+    key = [_VERSION, recipe.corpus.max_chars, hashes or [corpus.key for corpus in corpora]]
+
+    def make(folder: Path) -> None:
+        counts = {}
+        if names:
+            counts["source_text"] = _clean(folder / "text.en", names, recipe.corpus.max_chars).as_dict()
+        else:
+            with (folder / "text.en").open("w", encoding="utf-8") as out:
+                for corpus in corpora:
+                    out.writelines(line + "\n" for line in corpus.text("en"))
+        (folder / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+
+    folder = cache.of("en").stage("corpus", key, make)
+    return Corpus(folder, key), json.loads((folder / "counts.json").read_text(encoding="utf-8"))
 
 
 def describe_corpus(counts: dict[str, Any]) -> str:
@@ -196,12 +267,12 @@ class TrainingText:
 
 
 def make_shards(
-    cache: StageCache, inputs: Inputs, corpus: Corpus, side: Language, tokenizer: PreTrainedTokenizerBase,
-    update: Callable[[float, str], None], *, causal: bool,
+    cache: StageCache, corpus: Corpus, side: Language, tokenizer: PreTrainedTokenizerBase,
+    update: Callable[[float, str], None], *, causal: bool, name: str | None = None,
 ) -> TrainingText:  # fmt: skip
     """Splits a language's text by content into training and held-out lines and tokenises the former.
 
-    The text is read twice from disk and is never in memory.
+    The text is read twice from disk and is never in memory. name: of the language, where it is not that of the side.
     """
     _, separator = text_marks(tokenizer, causal=causal)
 
@@ -212,7 +283,7 @@ def make_shards(
         def training() -> Iterator[str]:
             for number, line in enumerate(corpus.text(side)):
                 if number % _UPDATE_LINES == 0:
-                    update(0.0, f"tokenising {side}: {number:,} lines")
+                    update(0.0, f"tokenising {name or side}: {number:,} lines")
                 if line in held_out:
                     seen.setdefault(line)
                 else:
@@ -221,5 +292,5 @@ def make_shards(
         write_shards(folder, training(), plain_backend(tokenizer), separator)
         (folder / "held-out.json").write_text(json.dumps(list(seen)), encoding="utf-8")
 
-    key = [inputs.corpus_key, side, tokenizer_key(tokenizer), separator]
-    return TrainingText(cache.stage(f"shards-{side}", key, make))
+    key = [corpus.key, side, tokenizer_key(tokenizer), separator]
+    return TrainingText(cache.stage(f"shards-{name or side}", key, make))

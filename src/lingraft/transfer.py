@@ -1,7 +1,6 @@
-"""The one verb: from an English model and text of a new language to a model of that language, stage by stage.
+"""The one verb: from an English model and text of a new language to a model of that language.
 
-This module knows the order of the stages and nothing of what happens inside them. Every stage is a folder below
-``OUT/.cache`` named by the hash of its inputs, so a run that was stopped goes on where it was.
+This module knows whose an output folder is and what is refused before any work; `run` knows the order of the stages.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import json
 import logging
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from . import stages, texts
-from .cache import StageCache, digest, file_digest, publish, remove, remove_leftovers, write_aside
-from .corpus import absolute_hub, check_readable, check_text, hub_fingerprint, is_hub, split_bitext
+from . import texts
+from .cache import digest, remove, write_aside
+from .corpus import absolute_hub, is_hub, split_bitext
 from .errors import InputError, OutputError, RecipeError, StoppedError
 from .inputs import Bitext, Text, persist_inputs
-from .recipe import Recipe, build_recipe, put, read_recipe_file
-from .report import environment, peak_memory_mb, write_run
+from .recipe import Recipe, build_recipe, each, put, read_recipe_file
+from .report import write_run
+from .run import OnProgress, Run, result_folders
 from .surgery import LanguageModel, load_model, resolve_model
-from .training import check_activations, check_objective, check_trackers, resolve_training
+from .training import check_trackers
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -34,13 +34,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("lingraft")
 
-#: called with the stage's name, the share of it that is done (0 to 1) and a note for people
-OnProgress = Callable[[str, float, str], None]
-
 
 @dataclass(frozen=True)
 class TransferResult:
-    """A finished run. run: what run.json holds."""
+    """A finished run, with one new language or several. run: what run.json holds."""
 
     directory: Path
     recipe: Recipe
@@ -48,14 +45,25 @@ class TransferResult:
 
     @property
     def scores(self) -> dict[str, Any]:
-        """Scores by state of the model: ``untouched``, ``grafted``, ``trained``."""
+        """Scores by state of the model: ``untouched``, ``grafted``, ``trained``; of several languages, by language."""
         scores: dict[str, Any] = self.run["scores"]
         return scores
 
     @property
     def target(self) -> LanguageModel:
-        """The new language's model, read from ``directory/target``."""
+        """The new language's model, read from ``directory/target``; RecipeError where there are several languages."""
+        if self.recipe.several:
+            raise RecipeError(
+                f"The run has several languages ({', '.join(self.recipe.languages)}), each with a model: take "
+                f".targets['{self.recipe.languages[0]}'] and the like, not .target."
+            )
         return load_model(self.directory / "target")
+
+    @property
+    def targets(self) -> dict[str, LanguageModel]:
+        """Each new language's model by its tag, read from ``directory/LANGUAGE/target`` where there are several."""
+        folders = result_folders(self.directory, self.recipe)
+        return {language: load_model(folder / "target") for language, folder in folders.items()}
 
     @property
     def source(self) -> LanguageModel:
@@ -66,13 +74,13 @@ class TransferResult:
 def transfer(
     model: str | Path | LanguageModel | SentenceTransformer | tuple[PreTrainedModel, PreTrainedTokenizerBase],
     *,
-    to: str,
+    to: str | Sequence[str],
     out: str | Path,
-    bitext: Bitext = (),
-    text: Text = (),
+    bitext: Bitext | Mapping[str, Bitext] = (),
+    text: Text | Mapping[str, Text] = (),
     source_text: Text = (),
-    eval_bitext: Bitext | None = None,
-    tokenizer: str | Path | None = None,
+    eval_bitext: Bitext | Mapping[str, Bitext] | None = None,
+    tokenizer: str | Path | Mapping[str, str | Path] | None = None,
     vocab_size: int | None = None,
     objective: str = "auto",
     steps: int | None = None,
@@ -83,12 +91,13 @@ def transfer(
     settings: dict[str, Any] | None = None,
     on_progress: OnProgress | None = None,
 ) -> TransferResult:
-    """Grafts a language onto an English model.
+    """Grafts a language, or several under one body, onto an English model.
 
     model: folder, hub id, or a loaded model (a SentenceTransformer, a pair of transformers model and tokenizer).
-    to: BCP 47 tag. out: the run's folder. bitext: file names, or a list of (English, foreign) pairs. text, source_text:
-    file names, or lists of lines. track: ``jsonl``, ``tensorboard``, ``wandb``. settings: further recipe keys with
-    dots, e.g. ``{"training.batch_size": 32}``.
+    to: BCP 47 tag, or a list of several. out: the run's folder. bitext: file names, or a list of (English, foreign)
+    pairs. text, source_text: file names, or lists of lines. With several languages bitext, text, eval_bitext and
+    tokenizer are mappings from a language to these. track: ``jsonl``, ``tensorboard``, ``wandb``. settings: further
+    recipe keys with dots, e.g. ``{"training.batch_size": 32}``.
 
     Given loaded objects nothing touches the network; they are written to ``out/inputs`` first, so that the run can be
     resumed. Raises InputError for what was given, RunError for what failed, and StoppedError where SIGTERM or SIGINT
@@ -98,12 +107,13 @@ def transfer(
     with _removed_if_refused(directory):
         persisted = persist_inputs(directory / "inputs", model, bitext, text, source_text, eval_bitext)
         values: dict[str, Any] = {"source": persisted.model, "language": to, "seed": seed}
+        tokenizers = each(tokenizer, str) if tokenizer else None
         for key, value in {
             "corpus.text": persisted.text,
             "corpus.source_text": persisted.source_text,
             "evidence.bitext": persisted.bitext,
             "evaluation.bitext": persisted.eval_bitext,
-            "vocabulary.tokenizer": str(tokenizer) if tokenizer else None,
+            "vocabulary.tokenizer": tokenizers,
             "vocabulary.size": vocab_size,
             "training.objective": objective,
             "training.steps": steps,
@@ -136,8 +146,8 @@ def _finished(directory: Path, recipe: Recipe) -> TransferResult | None:
         return None
     if not isinstance(run, dict) or run.get("recipe_hash") != digest(recipe.model_dump(mode="json")):
         return None
-    made = all((directory / name).exists() for name in ("table.npz", "target", "source"))
-    return TransferResult(directory, recipe, run) if made else None
+    made = [folder / name for folder in result_folders(directory, recipe).values() for name in ("table.npz", "target")]
+    return TransferResult(directory, recipe, run) if all(p.exists() for p in (*made, directory / "source")) else None
 
 
 @contextmanager
@@ -182,39 +192,38 @@ def _absolute(recipe: Recipe) -> Recipe:
         path = Path(name).expanduser()
         return str(path.absolute()) if path.exists() else name
 
-    c, v, e, ev = recipe.corpus, recipe.vocabulary, recipe.evidence, recipe.evaluation
-    return recipe.model_copy(
+    def bitexts(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(bitext(name) for name in names)
+
+    c, tokenizer, held_out = recipe.corpus, recipe.vocabulary.tokenizer, recipe.evaluation.bitext
+    absolute = recipe.model_copy(
         update={
             "source": model(recipe.source),
-            "corpus": c.model_copy(update={"text": text(c.text), "source_text": text(c.source_text)}),
-            "vocabulary": v.model_copy(update={"tokenizer": model(v.tokenizer) if v.tokenizer else None}),
-            "evidence": e.model_copy(update={"bitext": tuple(bitext(name) for name in e.bitext)}),
-            "evaluation": ev.model_copy(update={"bitext": bitext(ev.bitext) if ev.bitext else None}),
+            "corpus": c.model_copy(update={"source_text": text(c.source_text)}),
+        }
+    )
+    return absolute.with_given(
+        {
+            "corpus.text": each(c.text, text),
+            "vocabulary.tokenizer": each(tokenizer, model) if tokenizer else None,
+            "evidence.bitext": each(recipe.evidence.bitext, bitexts),
+            "evaluation.bitext": each(held_out, bitext) if held_out else None,
         }
     )
 
 
-def input_texts(recipe: Recipe) -> list[str]:
-    """Every text file and hub data set a recipe names; CorpusError for the first that cannot be read."""
-    bitexts = [*recipe.evidence.bitext, *([recipe.evaluation.bitext] if recipe.evaluation.bitext else [])]
-    files = [path for name in bitexts for path in split_bitext(name)]
-    for path in files:
-        check_readable(path)
-    names = [*recipe.corpus.text, *recipe.corpus.source_text]
-    for name in names:
-        check_text(name)
-    return [*map(str, files), *names]
-
-
-def _text_digest(name: str) -> str:
-    """A hash of a text file's bytes, or of all that is known of the state of a hub data set."""
-    return digest([name, hub_fingerprint(name)]) if is_hub(name) else file_digest(Path(name))
-
-
 def check_inputs(recipe: Recipe) -> None:
     """Raises InputError for everything that can be seen to be wrong before any work is done."""
-    input_texts(recipe)
-    if not recipe.evidence.bitext:
+    for language in recipe.languages:
+        texts.input_texts(recipe, language)
+    texts.shared_texts(recipe)
+    without = [language for language in recipe.languages if not recipe.given(language).bitext]
+    if without and recipe.several:
+        raise RecipeError(
+            f"No evidence for {', '.join(without)}: each of the languages {', '.join(recipe.languages)} needs at least "
+            f"one --bitext of its own, from which the correspondence of words is learned: --bitext {without[0]}=FILE."
+        )
+    if without:
         raise RecipeError("No evidence: give at least one --bitext, from which the correspondence of words is learned.")
     check_trackers(recipe.training.track)
     resolve_model(recipe.source)
@@ -231,7 +240,7 @@ def run_recipe(recipe: Recipe, directory: Path, on_progress: OnProgress | None =
         _refuse_other_runs(directory, recipe)
         with _locked(directory):
             _claim(directory, recipe)
-            run = _Run(recipe, directory, on_progress or _log_progress)
+            run = Run(recipe, directory, on_progress or _log_progress)
             try:
                 report = run.execute()
             except StoppedError as stopped:
@@ -289,81 +298,3 @@ def _claim(directory: Path, recipe: Recipe) -> None:
     if not (directory / "recipe.yaml").is_file():
         write_aside(*_request(directory, recipe))
         write_aside(directory / "recipe.yaml", recipe.to_yaml())
-
-
-class _Run:
-    """The stages of one run, in order, and what each one says for run.json."""
-
-    def __init__(self, recipe: Recipe, directory: Path, on_progress: OnProgress) -> None:
-        self.recipe = recipe
-        self.directory = directory
-        remove_leftovers(directory)
-        self.cache = StageCache(directory / ".cache")
-        self.progress = on_progress
-        self.report: dict[str, Any] = environment()
-
-    def _step(self, name: str) -> Callable[[float, str], None]:
-        def update(share: float, note: str = "") -> None:
-            self.progress(name, share, note)
-
-        update(0.0, "")
-        return update
-
-    def execute(self) -> dict[str, Any]:
-        """Runs what has not been run and returns the content of run.json."""
-        source_folder = resolve_model(self.recipe.source)
-        files = {name: _text_digest(name) for name in input_texts(self.recipe)}
-        inputs = texts.Inputs(self.recipe, source_folder, files)
-        self.report["inputs"] = files
-
-        update = self._step("corpus")
-        source = load_model(source_folder)
-        check_objective(self.recipe.training.objective, source)
-        if self.recipe.training.checkpoint_activations:
-            check_activations(source.model)
-        corpus, counts = texts.make_corpus(self.cache, inputs)
-        self.report["corpus"] = counts
-        update(1.0, texts.describe_corpus(counts))
-
-        update = self._step("vocabulary")
-        training = resolve_training(self.recipe.training, source.kind)
-        self.recipe = self.recipe.model_copy(update={"training": training})
-        write_aside(self.directory / "recipe.yaml", self.recipe.to_yaml())
-        vocabulary = stages.make_vocabulary(self.cache, inputs, source, corpus)
-        self.report["vocabulary"] = vocabulary.report
-        update(1.0, f"{len(vocabulary.tokenizer):,} tokens")
-
-        update = self._step("table")
-        table = stages.make_table(self.cache, inputs, source, vocabulary, corpus, update)
-        self.report["table"] = table.report
-        update(1.0, stages.describe_table(table.report))
-
-        update = self._step("graft")
-        grafted = stages.make_graft(self.cache, inputs, source, vocabulary, table, corpus)
-        self.report["graft"] = grafted.report
-        update(1.0, "")
-
-        final = grafted
-        if training.objective != "none":
-            update = self._step("training")
-            final = stages.make_training(
-                self.cache, inputs, training, table, grafted, corpus, update, self.directory / "track"
-            )
-            self.report["training"] = final.report
-            update(1.0, f"{final.report['steps']:,} steps")
-
-        update = self._step("scores")
-        self.report["scores"] = stages.make_scores(self.cache, inputs, grafted, final, update)
-        update(1.0, "")
-
-        publish(table.path, self.directory / "table.npz")
-        publish(final.target, self.directory / "target")
-        publish(final.source, self.directory / "source")
-        self.report["language"] = self.recipe.language
-        self.report["source"] = {"name": self.recipe.source, "kind": source.kind, "hash": inputs.model_digest}
-        self.report["recipe_hash"] = digest(self.recipe.model_dump(mode="json"))
-        self.report["seconds"] = {name: round(value, 2) for name, value in self.cache.seconds.items()}
-        self.report["reused_stages"] = list(self.cache.reused)
-        self.report["peak_memory_mb"] = peak_memory_mb()
-        self.report["status"] = "done"
-        return self.report

@@ -46,18 +46,25 @@ def demo(
 
 def transfer(
     model: Annotated[str | None, typer.Argument(help="A model folder or a Hugging Face id.")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="BCP 47 tag of the new language: fr, zh, zh-Hant.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            help="BCP 47 tag of the new language: fr, zh, zh-Hant. Of several with commas between (fr,hi); each "
+            "--bitext, --text, --tokenizer and --eval-bitext is then LANG=FILE.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder.")] = None,
     bitext: BitextOption = [],  # noqa: B006
     text: TextOption = [],  # noqa: B006
     source_text: Annotated[list[str], typer.Option("--source-text", help="English text, likewise.")] = [],  # noqa: B006
     eval_bitext: Annotated[
-        str | None, typer.Option("--eval-bitext", help="Held-out sentence pairs for the retrieval score.")
-    ] = None,
+        list[str], typer.Option("--eval-bitext", help="Held-out sentence pairs for the retrieval score.")
+    ] = [],  # noqa: B006
     tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="Use this tokenizer instead of training one.")
-    ] = None,
-    vocab_size: Annotated[int | None, typer.Option("--vocab-size", help="Tokens of the new vocabulary.")] = None,
+        list[str], typer.Option("--tokenizer", help="Use this tokenizer instead of training one.")
+    ] = [],  # noqa: B006
+    vocab_size: Annotated[int | None, typer.Option("--vocab-size", help="Tokens of a new vocabulary.")] = None,
     objective: Annotated[str | None, typer.Option("--objective", help="auto, mlm, distill, clm or none.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Train for so many steps.")] = None,
     tokens: Annotated[int | None, typer.Option("--tokens", help="Train on so many tokens.")] = None,
@@ -73,20 +80,23 @@ def transfer(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """From an English model and text of a new language to a model of that language."""
+    """From an English model and text of a new language, or of several, to a model of each language."""
     from ..recipe import build_recipe, put, read_recipe_file, set_key
+    from .languages import by_language, languages_of
 
     if out is None:
         raise RecipeError("Where should the run go? Give --out DIR.")
     values: dict[str, Any] = read_recipe_file(recipe) if recipe else {}
+    if to is not None:
+        values["language"] = to
+    languages = languages_of(values, settings)
     for key, value in {
         "source": model,
-        "language": to,
-        "evidence.bitext": bitext or None,
-        "corpus.text": text or None,
+        "evidence.bitext": by_language("--bitext", bitext, languages),
+        "corpus.text": by_language("--text", text, languages),
         "corpus.source_text": source_text or None,
-        "evaluation.bitext": eval_bitext,
-        "vocabulary.tokenizer": tokenizer,
+        "evaluation.bitext": by_language("--eval-bitext", eval_bitext, languages, once=True),
+        "vocabulary.tokenizer": by_language("--tokenizer", tokenizer, languages, once=True),
         "vocabulary.size": vocab_size,
         "training.objective": objective,
         "training.steps": steps,

@@ -39,27 +39,38 @@ def write_run(directory: Path, report: dict[str, Any]) -> None:
 
 
 def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """The summary of a run as (what, value) lines for a terminal."""
-    rows = [("language", str(report["language"])), ("source model", str(report["source"]["name"]))]
-    corpus = report["corpus"]
-    rows.append(("sentence pairs", f"{corpus['bitext']['kept']:,}"))
-    dropped = [
-        f"{corpus['bitext'][name]:,} {name}" for name in ("empty", "overlong", "malformed") if corpus["bitext"][name]
-    ]
-    if dropped:
-        rows.append(("pairs dropped", ", ".join(dropped)))
-    rows.append(("vocabulary", f"{report['vocabulary']['size']:,} tokens"))
-    shares = report["table"]["shares"]
-    rows.append(("rows from", ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())))
-    rows.append(("running text covered", f"{100 * report['table']['text_coverage']:.1f} %"))
+    """The summary of a run as (what, value) lines for a terminal; of several languages one after the other."""
+    language = report["language"]
+    several = isinstance(language, list)
+    rows = [("languages", ", ".join(language)) if several else ("language", str(language))]
+    rows.append(("source model", str(report["source"]["name"])))
+    for tag in language if several else [None]:
+        own = {key: report[key][tag] if several else report[key] for key in ("corpus", "vocabulary", "table")}
+        rows += [(f"{tag}: {what}" if several else what, value) for what, value in _language_rows(own)]
     if "training" in report:
         training = report["training"]
         rows.append(("training", f"{training['steps']:,} steps, {training['tokens']:,} tokens"))
-    rows += score_rows(report["scores"])
+    for tag in language if several else [None]:
+        scores = report["scores"][tag] if several else report["scores"]
+        rows += [(f"{tag}: {what}" if several else what, value) for what, value in score_rows(scores)]
     seconds = sum(value for name, value in report["seconds"].items() if name != "this_call")
     rows.append(("time", f"{seconds:.0f} s"))
     if report["peak_memory_mb"] is not None:
         rows.append(("peak memory", f"{report['peak_memory_mb']:,} MB"))
+    return rows
+
+
+def _language_rows(own: dict[str, Any]) -> list[tuple[str, str]]:
+    """Text, vocabulary and table of a language."""
+    pairs = own["corpus"]["bitext"]
+    rows = [("sentence pairs", f"{pairs['kept']:,}")]
+    dropped = [f"{pairs[name]:,} {name}" for name in ("empty", "overlong", "malformed") if pairs[name]]
+    if dropped:
+        rows.append(("pairs dropped", ", ".join(dropped)))
+    rows.append(("vocabulary", f"{own['vocabulary']['size']:,} tokens"))
+    shares = own["table"]["shares"]
+    rows.append(("rows from", ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())))
+    rows.append(("running text covered", f"{100 * own['table']['text_coverage']:.1f} %"))
     return rows
 
 

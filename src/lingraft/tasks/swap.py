@@ -64,7 +64,7 @@ def swap(
     ``with_model``: `NliModel`, `TaggingModel`, `Parser`, `LanguageModel`. target: the new language's model, a folder
     ``OUT/target`` or loaded. out: where the result is written; a task model given as a folder keeps all its other files
     and tensors byte for byte. source: the English model that both come from, and table: the translation table; beside a
-    folder ``OUT/target`` both are found by themselves.
+    folder ``OUT/target``, or ``OUT/LANGUAGE/target`` of a run with several languages, both are found by themselves.
     carry_drift: where fine-tuning moved the English embeddings, each new row moves along with the English rows it
     corresponds to, E' = E_target + A (E_task - E_source).
 
@@ -76,8 +76,8 @@ def swap(
     folder = resolve_model(str(task_model)) if isinstance(task_model, str | Path) else None
     if isinstance(target, str | Path):
         beside = Path(target).parent
-        if source is None and (transformer_folder(beside / "source") / "config.json").is_file():
-            source = beside / "source"
+        if source is None:
+            source = _source_beside(beside)
         if table is None and (beside / "table.npz").is_file():
             table = beside / "table.npz"
         target = load_model(target, head=True)
@@ -104,6 +104,13 @@ def swap(
     if out is not None:
         write_swapped(folder, model, swapped, target.tokenizer, Path(out))
     return SwapResult(swapped, target.tokenizer, report)
+
+
+def _source_beside(folder: Path) -> Path | None:
+    """The English model of the run that a folder with a ``target`` belongs to: in it, or of several languages above."""
+    places = [folder, *([folder.parent] if (folder.parent / "recipe.yaml").is_file() else [])]
+    found = (place / "source" for place in places)
+    return next((place for place in found if (transformer_folder(place) / "config.json").is_file()), None)
 
 
 def _transformer(task_model: Any) -> PreTrainedModel:

@@ -1,4 +1,4 @@
-"""Training both languages through one body: objectives, the loop, and its checkpoints."""
+"""Training all languages through one body: objectives, the loop, and its checkpoints."""
 
 from .activations import check_activations
 from .build import DEFAULTS, check_objective, distillation_trainer, language_model_trainer, resolve_training

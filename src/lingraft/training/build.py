@@ -1,8 +1,12 @@
-"""From a recipe and two models to a trainer: defaults by objective, the data, and which parameters train when."""
+"""From a recipe and models to a trainer: defaults by objective, the data, and which parameters train when.
+
+A new language's model, text, sentence pairs or table may be given as it is, where there is one new language, or as a
+mapping by language.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,14 +17,14 @@ from torch import Tensor
 from ..corpus import TokenSequences, TokenStream
 from ..errors import RecipeError
 from ..evidence import TranslationTable, encode
-from ..recipe import TrainingRecipe, budget_seconds
+from ..recipe import ONLY, TrainingRecipe, budget_seconds
 from ..surgery import LanguageModel, share_body, vocabulary_parameters
 from .activations import checkpoint_activations
 from .attention import choose_kernel, use_kernel
-from .distillation import Distillation, framed
+from .distillation import Distillation, framed, untouched
 from .language_modelling import LanguageModelling, Side
 from .loop import Trainer
-from .objectives import Objective, Together
+from .objectives import Objective, Together, by_language, draws
 from .precision import default_device, resolve_precision
 from .schedule import Groups, Schedule
 from .translation import TranslationModelling
@@ -45,9 +49,12 @@ _FITTING = {
 
 T = TypeVar("T")
 
+#: sentence pairs, English first
+Pairs = Sequence[tuple[str, str]]
+
 _HEAD_LEARNING_RATE = 1e-3
 
-#: tokens of both languages that a forward pass on a CPU has at most, where the recipe does not say: more are no faster
+#: tokens of all languages that a forward pass on a CPU has at most, where the recipe does not say: more are no faster
 #: there, and the activations of BERT-base take about 0.8 MB a token
 _CPU_TOKENS = 4096
 
@@ -79,8 +86,11 @@ def _decided(value: T | None) -> T:
     return value
 
 
-def _groups(source: LanguageModel, target: LanguageModel, fresh_head: bool) -> Groups:
-    new: dict[str, Tensor] = {f"target.{name}": p for name, p in vocabulary_parameters(target.model).items()}
+def _groups(source: LanguageModel, targets: Mapping[str, LanguageModel], fresh_head: bool) -> Groups:
+    new: dict[str, Tensor] = {}
+    for language, target in targets.items():
+        prefix = "target" if language == ONLY else f"target.{language}"
+        new |= {f"{prefix}.{name}": p for name, p in vocabulary_parameters(target.model).items()}
     english: dict[str, Tensor] = {f"source.{name}": p for name, p in vocabulary_parameters(source.model).items()}
     theirs = {id(p) for p in english.values()}
     inside = {id(p) for p in source.model.base_model.parameters()}
@@ -96,31 +106,46 @@ def _groups(source: LanguageModel, target: LanguageModel, fresh_head: bool) -> G
 
 
 def language_model_trainer(
-    source: LanguageModel, target: LanguageModel, english: TokenStream, foreign: TokenStream, recipe: TrainingRecipe,
-    seed: int, folder: Path, fresh_head: bool = False, pairs: Sequence[tuple[str, str]] = (),
+    source: LanguageModel, target: LanguageModel | Mapping[str, LanguageModel], english: TokenStream,
+    foreign: TokenStream | Mapping[str, TokenStream], recipe: TrainingRecipe, seed: int, folder: Path,
+    fresh_head: bool = False, pairs: Pairs | Mapping[str, Pairs] = (),
 ) -> Trainer:  # fmt: skip
-    """Objectives ``mlm`` and ``clm`` on text of both languages (`text_stream`); the recipe must be resolved.
+    """Objectives ``mlm`` and ``clm`` on text of all languages (`text_stream`); the recipe must be resolved.
 
     pairs: sentence pairs, English first, for translation language modelling, where the recipe gives it a weight.
     """
     device = default_device()
+    targets, texts = by_language(target), by_language(foreign)
     if fresh_head:
-        for model, text in ((source, english), (target, foreign)):
+        for model, text in ((source, english), *((targets[name], texts[name]) for name in targets)):
             _start_bias(model, text)
     apart = recipe.documents == "apart"
-    _share(source, target, recipe, device)
+    _share(source, targets, recipe, device)
+    length = recipe.sequence_length
     objective: Objective = LanguageModelling(
-        Side(source, english, recipe.sequence_length), Side(target, foreign, recipe.sequence_length),
+        Side(source, english, length), {name: Side(targets[name], texts[name], length) for name in targets},
         masked=recipe.objective == "mlm", batch_size=_decided(recipe.batch_size), mask_rate=recipe.mask_rate, seed=seed,
         device=device, mask_scheme=recipe.mask_scheme, apart=apart,
     )  # fmt: skip
     if recipe.translation_weight:
-        translation = TranslationModelling(
-            source, target, *_sentences(source, target, pairs), batch_size=_decided(recipe.batch_size),
-            mask_rate=recipe.mask_rate, seed=seed, device=device, mask_scheme=recipe.mask_scheme,
-        )  # fmt: skip
-        objective = Together([(1.0, objective), (recipe.translation_weight, translation)])
-    return _trainer(objective, source, target, recipe, device, folder, fresh_head)
+        translations = _translations(source, targets, by_language(pairs), recipe, seed, device)
+        objective = Together([(1.0, objective), *((recipe.translation_weight, each) for each in translations)])
+    return _trainer(objective, source, targets, recipe, device, folder, fresh_head)
+
+
+def _translations(
+    source: LanguageModel, targets: Mapping[str, LanguageModel], pairs: Mapping[str, Pairs], recipe: TrainingRecipe,
+    seed: int, device: torch.device,
+) -> list[TranslationModelling]:  # fmt: skip
+    """Translation language modelling of English with each of the languages."""
+    return [
+        TranslationModelling(
+            source, target, *_sentences(source, target, pairs[name]), batch_size=_decided(recipe.batch_size),
+            mask_rate=recipe.mask_rate, seed=seed + draws(number), device=device, mask_scheme=recipe.mask_scheme,
+            name=name, languages=len(targets),
+        )
+        for number, (name, target) in enumerate(targets.items())
+    ]  # fmt: skip
 
 
 def check_objective(objective: str, source: LanguageModel) -> None:
@@ -145,26 +170,34 @@ def _start_bias(language_model: LanguageModel, text: TokenStream) -> None:
 
 
 def distillation_trainer(
-    source: LanguageModel, target: LanguageModel, pairs: Sequence[tuple[str, str]], recipe: TrainingRecipe, seed: int,
-    folder: Path, table: TranslationTable | None = None,
+    source: LanguageModel, target: LanguageModel | Mapping[str, LanguageModel], pairs: Pairs | Mapping[str, Pairs],
+    recipe: TrainingRecipe, seed: int, folder: Path,
+    table: TranslationTable | Mapping[str, TranslationTable] | None = None,
 ) -> Trainer:  # fmt: skip
     """Objective ``distill`` on sentence pairs, English first; the recipe must be resolved.
 
-    table: for the pull on single tokens, where the recipe gives it a weight.
+    table: for the pull on single tokens, where the recipe gives it a weight. Several languages each have a batch of
+    their own and weigh 1: a frozen body then learns each vocabulary as a run of its own would.
     """
     device = default_device()
-    _share(source, target, recipe, device)
-    objective = Distillation(
-        source, target, *_sentences(source, target, pairs), batch_size=_decided(recipe.batch_size),
-        contrast=recipe.contrast, temperature=recipe.temperature, seed=seed, device=device,
-        token_weight=recipe.token_weight, table=None if table is None else table.matrix,
-    )  # fmt: skip
-    return _trainer(objective, source, target, recipe, device, folder, False)
+    targets, bitexts = by_language(target), by_language(pairs)
+    tables = {} if table is None else by_language(table)
+    _share(source, targets, recipe, device)
+    teacher = untouched(source)
+    objectives = [
+        Distillation(
+            source, model, *_sentences(source, model, bitexts[name]), batch_size=_decided(recipe.batch_size),
+            contrast=recipe.contrast, temperature=recipe.temperature, seed=seed + draws(number), device=device,
+            token_weight=recipe.token_weight, table=tables[name].matrix if name in tables else None, name=name,
+            teacher=teacher, languages=len(targets),
+        )
+        for number, (name, model) in enumerate(targets.items())
+    ]  # fmt: skip
+    objective: Objective = objectives[0] if len(objectives) == 1 else Together([(1.0, each) for each in objectives])
+    return _trainer(objective, source, targets, recipe, device, folder, False)
 
 
-def _sentences(
-    source: LanguageModel, target: LanguageModel, pairs: Sequence[tuple[str, str]]
-) -> tuple[TokenSequences, TokenSequences]:
+def _sentences(source: LanguageModel, target: LanguageModel, pairs: Pairs) -> tuple[TokenSequences, TokenSequences]:
     """Both sides of the pairs as the models read them, special tokens around."""
 
     def side(model: LanguageModel, number: int) -> TokenSequences:
@@ -174,30 +207,35 @@ def _sentences(
     return side(source, 0), side(target, 1)
 
 
-def _share(source: LanguageModel, target: LanguageModel, recipe: TrainingRecipe, device: torch.device) -> None:
-    """Puts both models on the device, under one body and the kernel that suits."""
+def _share(
+    source: LanguageModel, targets: Mapping[str, LanguageModel], recipe: TrainingRecipe, device: torch.device
+) -> None:
+    """Puts all models on the device, under one body and the kernel that suits."""
     kernel = choose_kernel(
         source.model, device, resolve_precision(recipe.precision, device), recipe.documents == "apart"
     )
-    for model in (source, target):
+    for model in (source, *targets.values()):
         use_kernel(model.model, kernel)
-    source.model.to(device)  # type: ignore[arg-type]
-    target.model.to(device)  # type: ignore[arg-type]
-    for module in (*source.pooling, *target.pooling):
-        module.to(device)
-    share_body(source.model, target.model)
+        model.model.to(device)  # type: ignore[arg-type]
+        for module in model.pooling:
+            module.to(device)
+    for target in targets.values():
+        share_body(source.model, target.model)
 
 
-def _micro_batch(recipe: TrainingRecipe, device: torch.device) -> int | None:
-    """Examples a forward pass, where the recipe leaves it open; None: the whole batch."""
+def _micro_batch(recipe: TrainingRecipe, device: torch.device, languages: int) -> int | None:
+    """Examples of each language a forward pass, where the recipe leaves it open; None: the whole batch.
+
+    languages: how many there are, English counted.
+    """
     if device.type != "cpu" or recipe.objective == "distill":
         return None
-    return max(1, _CPU_TOKENS // (2 * recipe.sequence_length))
+    return max(1, _CPU_TOKENS // (languages * recipe.sequence_length))
 
 
 def _trainer(
-    objective: Objective, source: LanguageModel, target: LanguageModel, recipe: TrainingRecipe, device: torch.device,
-    folder: Path, fresh_head: bool,
+    objective: Objective, source: LanguageModel, targets: Mapping[str, LanguageModel], recipe: TrainingRecipe,
+    device: torch.device, folder: Path, fresh_head: bool,
 ) -> Trainer:  # fmt: skip
     schedule = Schedule(
         steps=recipe.steps, tokens=recipe.tokens, seconds=budget_seconds(recipe.budget) if recipe.budget else None,
@@ -205,12 +243,13 @@ def _trainer(
         warmup_share=recipe.warmup_share, learning_rate=_decided(recipe.learning_rate),
         embedding_learning_rate=_decided(recipe.embedding_learning_rate), head_learning_rate=_HEAD_LEARNING_RATE,
         weight_decay=recipe.weight_decay, checkpoint_seconds=recipe.checkpoint_seconds,
-        batch_size=_decided(recipe.batch_size), micro_batch=recipe.micro_batch or _micro_batch(recipe, device),
+        batch_size=_decided(recipe.batch_size),
+        micro_batch=recipe.micro_batch or _micro_batch(recipe, device, 1 + len(targets)),
         checkpoints_kept=recipe.checkpoints_kept, max_rollbacks=recipe.max_rollbacks, decay=recipe.decay,
         clip=recipe.clip,
     )  # fmt: skip
     if recipe.checkpoint_activations:
-        for model in (source.model, target.model):
-            checkpoint_activations(model)
+        for model in (source, *targets.values()):
+            checkpoint_activations(model.model)
     precision = resolve_precision(recipe.precision, device, scaled=True)
-    return Trainer(objective, _groups(source, target, fresh_head), schedule, precision, device, folder)
+    return Trainer(objective, _groups(source, targets, fresh_head), schedule, precision, device, folder)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..corpus import TokenSequences
+from ..recipe import ONLY
 from ..surgery import LanguageModel
 from ..vocabulary import frame
 from .data import Array, LengthBatches, pad
@@ -29,17 +30,24 @@ class Distillation:
     With a token_weight every foreign token is pulled, too, to where the teacher has the English tokens it corresponds
     to: the mean of their last hidden states under p(English token | foreign token) of the translation table among the
     tokens of the sentence, compared by cosine. table: that matrix, CSR (foreign tokens, English tokens).
+
+    name: of the new language, in ``loss_NAME``, ``cosine_NAME`` and ``tokens_NAME``. teacher: the untouched English
+    model where there is one already; otherwise English as it is now is copied. languages: how many new languages a run
+    has, each with a distillation of its own; each then shows its part of ``loss_en``, the mean over them.
     """
 
     def __init__(
         self, english: LanguageModel, foreign: LanguageModel, english_text: TokenSequences,
         foreign_text: TokenSequences, *, batch_size: int, contrast: float, temperature: float, seed: int,
-        device: torch.device, token_weight: float = 0.0, table: sparse.csr_matrix | None = None,
+        device: torch.device, token_weight: float = 0.0, table: sparse.csr_matrix | None = None, name: str = ONLY,
+        teacher: LanguageModel | None = None, languages: int = 1,
     ) -> None:  # fmt: skip
+        self._name = name
+        self._languages = languages
         self._english, self._foreign = english, foreign
         self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
         self._texts = {"en": english_text, "xx": foreign_text}
-        self._teacher = english.with_model(copy.deepcopy(english.model).requires_grad_(False))
+        self._teacher = teacher or untouched(english)
         lengths = np.maximum(english_text.lengths, foreign_text.lengths)
         self._batches = LengthBatches(lengths, batch_size, seed)
         self._contrast = contrast
@@ -80,15 +88,15 @@ class Distillation:
         loss = 2 * (1 - cosine.mean())
         if self._contrast and lines.size > 1:
             loss = loss + self._contrast * F.cross_entropy(student @ everyone.T / self._temperature, chosen)
-        losses = {"loss_xx": share * loss.detach(), "cosine_xx": share * cosine.detach().mean()}
+        losses = {f"loss_{self._name}": share * loss.detach(), f"cosine_{self._name}": share * cosine.detach().mean()}
         if self._token_weight:
             apart = self._token_distance(student_hidden, teacher_hidden[chosen], lines[mine])
-            losses["tokens_xx"] = share * apart.detach()
+            losses[f"tokens_{self._name}"] = share * apart.detach()
             loss = loss + self._token_weight * apart
         if both:
             _, held = self._run(self._english, "en", lines[mine])
             anchor = 2 * (1 - (held * teacher).sum(-1).mean())
-            losses["loss_en"] = share * anchor.detach()
+            losses["loss_en"] = share * anchor.detach() / self._languages
             loss = loss + anchor
         return share * loss, losses
 
@@ -123,6 +131,11 @@ class Distillation:
         """See `Objective`; the teacher's tokens need no gradient, which makes 3 and 7 passes of 2 and 3 texts."""
         forward = flop_forward(self._foreign.model, int(self._texts["xx"].lengths.mean()), 0.0)
         return forward * (7 / 3 if both else 3 / 2)
+
+
+def untouched(english: LanguageModel) -> LanguageModel:
+    """A copy of the English model as it is, which no training moves."""
+    return english.with_model(copy.deepcopy(english.model).requires_grad_(False))
 
 
 def framed(language_model: LanguageModel, text: TokenSequences) -> TokenSequences:

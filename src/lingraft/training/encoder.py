@@ -1,6 +1,6 @@
 """One pass of the shared encoder over what several vocabularies embedded, and the heads over some of its positions.
 
-Both models of a transfer have one body (`lingraft.surgery.share_body`), so a batch may hold rows of both languages:
+All models of a transfer have one body (`lingraft.surgery.share_body`), so a batch may hold rows of all languages:
 each row is looked up in its own embeddings, and all go through the body together. Masked language modelling needs the
 last hidden states at the predicted positions alone, and so the last layer computes no others: keys and values are those
 of all positions, queries and everything behind them only of the chosen ones.

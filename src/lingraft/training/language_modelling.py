@@ -1,6 +1,8 @@
-"""Objectives ``mlm`` and ``clm`` on running text of both languages."""
+"""Objectives ``mlm`` and ``clm`` on running text of English and of the new languages."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from .attention import documents_of
 from .data import Array, PackedBlocks, text_marks
 from .encoder import cross_entropy, embed_tokens, flop_forward, head_logits, hidden_states
 from .masking import Masked, MaskScheme, generator_for, mask_tokens
+from .objectives import by_language, draws
 from .timing import Stopwatch
 
 
@@ -56,19 +59,25 @@ class Side:
 
 
 class LanguageModelling:
-    """Objectives ``mlm`` and ``clm``: both languages predict their own text through one body, in one pass.
+    """Objectives ``mlm`` and ``clm``: all languages predict their own text through one body, in one pass.
+
+    foreign: the new language, or several by name. Each has batch_size rows of a step, and English as many as one of
+    them; the loss is the sum of the languages' means, ``loss_en`` and one ``loss_NAME`` each (``loss_xx`` where there
+    is one new language).
 
     apart: a token sees its own line of the text alone; otherwise all of its packed row. one_pass, whole_last_layer: how
     the same gradient is computed, for comparison; the defaults are the fast ones.
     """
 
     def __init__(
-        self, english: Side, foreign: Side, *, masked: bool, batch_size: int, mask_rate: float, seed: int,
-        device: torch.device, mask_scheme: MaskScheme = "80-10-10", apart: bool = False, one_pass: bool = True,
-        whole_last_layer: bool = False,
+        self, english: Side, foreign: Side | Mapping[str, Side], *, masked: bool, batch_size: int, mask_rate: float,
+        seed: int, device: torch.device, mask_scheme: MaskScheme = "80-10-10", apart: bool = False,
+        one_pass: bool = True, whole_last_layer: bool = False,
     ) -> None:  # fmt: skip
-        self._sides = {"xx": foreign, "en": english}
-        self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
+        self._foreign = by_language(foreign)
+        self._sides = self._foreign | {"en": english}
+        self._draws = {language: draws(number) for number, language in enumerate(self._foreign)} | {"en": 1}
+        self.module: nn.Module = nn.ModuleList([english.model, *(side.model for side in self._foreign.values())])
         self._masked = masked
         self._batch_size = batch_size
         self._mask_rate = mask_rate
@@ -76,7 +85,7 @@ class LanguageModelling:
         self._seed = seed
         self._device = device
         self._apart = apart
-        self._one_pass = one_pass and english.blocks.length == foreign.blocks.length
+        self._one_pass = one_pass and len({side.blocks.length for side in self._sides.values()}) == 1
         self._whole_last_layer = whole_last_layer
         self._special = {language: torch.from_numpy(side.special).to(device) for language, side in self._sides.items()}
         #: time spent on making batches, for the meter
@@ -84,18 +93,21 @@ class LanguageModelling:
         self._made: tuple[tuple[int, bool], dict[str, tuple[Array, Masked]]] | None = None
 
     def _batch(self, step: int, both: bool) -> dict[str, tuple[Array, Masked]]:
-        """The blocks of both languages at a step and what is predicted there; of the same step it is made once."""
+        """The blocks of all languages at a step and what is predicted there; of the same step it is made once."""
         if self._made is None or self._made[0] != (step, both):
             made = {}
-            for number, (language, side) in enumerate(self._sides.items()):
-                if language == "xx" or both:
-                    with self.waiting:
-                        blocks = side.blocks.batch(step, self._batch_size, self._seed + number)
-                        ids = torch.from_numpy(blocks.astype(np.int64)).to(self._device, non_blocking=True)
-                    generator = generator_for(self._device, self._seed, step, number)
-                    made[language] = blocks, self._hide(language, ids, generator)
+            for language, side in self._training(both).items():
+                with self.waiting:
+                    blocks = side.blocks.batch(step, self._batch_size, self._seed + self._draws[language])
+                    ids = torch.from_numpy(blocks.astype(np.int64)).to(self._device, non_blocking=True)
+                generator = generator_for(self._device, self._seed, step, self._draws[language])
+                made[language] = blocks, self._hide(language, ids, generator)
             self._made = (step, both), made
         return self._made[1]
+
+    def _training(self, both: bool) -> dict[str, Side]:
+        """The languages that take part in a step."""
+        return self._sides if both else self._foreign
 
     def _hide(self, language: str, ids: Tensor, generator: torch.Generator) -> Masked:
         if self._masked:
@@ -150,11 +162,13 @@ class LanguageModelling:
 
     def tokens(self, step: int, both: bool) -> int:  # noqa: ARG002
         """See `Objective`."""
-        lengths = [side.blocks.length for language, side in self._sides.items() if both or language == "xx"]
-        return self._batch_size * sum(lengths)
+        return self._batch_size * sum(side.blocks.length for side in self._training(both).values())
 
     def flop_per_token(self, both: bool) -> float:
-        """See `Objective`; the new vocabulary alone takes two thirds, as no matrix of the body needs a gradient."""
-        side = self._sides["xx"]
-        forward = flop_forward(side.model, side.blocks.length, self._mask_rate if self._masked else 1.0)
-        return (3 if both else 2) * forward
+        """See `Objective`; new vocabularies alone take two thirds, as no matrix of the body needs a gradient.
+
+        English is counted with the vocabulary of the new languages.
+        """
+        predicted = self._mask_rate if self._masked else 1.0
+        forward = [flop_forward(side.model, side.blocks.length, predicted) for side in self._foreign.values()]
+        return (3 if both else 2) * sum(forward) / len(forward)

@@ -1,18 +1,34 @@
 """What the training loop needs of an objective, and several objectives as one.
 
-An objective owns the data of both languages and the two models, whose bodies are one and the same set of parameters
-(`lingraft.surgery.share_body`), and turns (seed, step) into a loss with its gradient.
+An objective owns the data of English and of the new language, or of several, and a model of each, whose bodies are one
+and the same set of parameters (`lingraft.surgery.share_body`), and turns (seed, step) into a loss with its gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ..recipe import ONLY
 from .timing import Stopwatch
+
+T = TypeVar("T")
+
+
+def by_language(given: T | Mapping[str, T]) -> dict[str, T]:
+    """What belongs to each new language; what is no mapping belongs to the only one there is."""
+    return dict(given) if isinstance(given, Mapping) else {ONLY: given}
+
+
+def draws(number: int) -> int:
+    """What a new language adds to the run's seed, so that each has random numbers of its own.
+
+    English adds 1. So neither it nor the first new language draws others because of the languages behind them.
+    """
+    return number + 1 if number else 0
 
 
 class Objective(Protocol):
@@ -22,14 +38,14 @@ class Objective(Protocol):
 
     @property
     def module(self) -> nn.Module:
-        """Holds the source and the target model; every parameter that trains is inside."""
+        """Holds the English model and those of the new languages; every parameter that trains is inside."""
         ...
 
     def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
         """The share of a step's loss that one of ``parts`` micro-batches contributes, and detached losses by name.
 
         Both are scaled so that their sum over the parts is the mean over the step's whole batch, however many parts
-        there are. both: the English side takes part too; without it only the new vocabulary is being trained.
+        there are. both: the English side takes part too; without it only the new vocabularies are being trained.
         """
         ...
 
@@ -43,20 +59,25 @@ class Objective(Protocol):
 
 
 class Together:
-    """The weighted sum of objectives over the same two models."""
+    """The weighted sum of objectives over models that have one body."""
 
     def __init__(self, weighted: Sequence[tuple[float, Objective]]) -> None:
         self._weighted = list(weighted)
-        self.module: nn.Module = self._weighted[0][1].module
+        models = [model for _, objective in self._weighted for model in objective.module.children()]
+        self.module: nn.Module = nn.ModuleList({id(model): model for model in models}.values())
         self.waiting = Stopwatch()
         for _, objective in self._weighted:
             objective.waiting = self.waiting
 
     def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Objective`; the losses are named as those of the parts, without the weights."""
+        """See `Objective`; the losses are named as those of the parts, without the weights, equal names added up."""
         shares = [(weight, *objective.loss(step, both, part, parts)) for weight, objective in self._weighted]
         total = torch.stack([weight * loss for weight, loss, _ in shares]).sum()
-        return total, {name: value for _, _, losses in shares for name, value in losses.items()}
+        named: dict[str, Tensor] = {}
+        for _, _, losses in shares:
+            for name, value in losses.items():
+                named[name] = named[name] + value if name in named else value
+        return total, named
 
     def tokens(self, step: int, both: bool) -> int:
         """See `Objective`."""

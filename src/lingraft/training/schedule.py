@@ -1,6 +1,6 @@
 """When what trains, how fast, and for how long: stages, learning rates, and steps that fit a time budget.
 
-Stages in order: ``head`` (a fresh head alone, where there is one), ``embeddings`` (the new vocabulary alone, the rest
+Stages in order: ``head`` (a fresh head alone, where there is one), ``embeddings`` (the new vocabularies alone, the rest
 frozen), ``all``. The learning rate of each group of parameters rises linearly, then falls linearly to zero at the last
 step.
 """
@@ -56,7 +56,10 @@ class Schedule:
 
 @dataclass
 class Groups:
-    """Named parameters by when and how fast they train. body: the shared encoder. head: a fresh head, or empty."""
+    """Named parameters by when and how fast they train.
+
+    new_vocabulary: of all new languages. body: the shared encoder. head: a fresh head, or empty.
+    """
 
     new_vocabulary: dict[str, Tensor]
     english_vocabulary: dict[str, Tensor]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..corpus import TokenSequences
+from ..recipe import ONLY
 from ..surgery import LanguageModel
 from .attention import first_position
 from .data import Array, LengthBatches, pad
@@ -21,13 +22,18 @@ class TranslationModelling:
 
     A row is the English sentence in its own vocabulary, then the foreign one in its own, both with their special tokens
     and with positions counted from their own beginning. Both sides' hidden tokens are predicted, each by its own head.
+
+    name: of the new language, in ``tlm_NAME``. languages: how many new languages a run has, each with a bitext and an
+    objective of its own; each then shows its part of ``tlm_en``, the mean over them.
     """
 
     def __init__(
         self, english: LanguageModel, foreign: LanguageModel, english_text: TokenSequences,
         foreign_text: TokenSequences, *, batch_size: int, mask_rate: float, seed: int, device: torch.device,
-        mask_scheme: MaskScheme = "80-10-10",
+        mask_scheme: MaskScheme = "80-10-10", name: str = ONLY, languages: int = 1,
     ) -> None:  # fmt: skip
+        self._names = {"en": "tlm_en", "xx": f"tlm_{name}"}
+        self._languages = languages
         self._models = {"en": english, "xx": foreign}
         self._texts = {"en": english_text, "xx": foreign_text}
         self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
@@ -72,8 +78,10 @@ class TranslationModelling:
         losses = {}
         for side, (_, masked) in mine.items():
             each = cross_entropy(head_logits(self._models[side].model, hidden[side]), masked.labels)
-            losses[f"tlm_{side}"] = (each * masked.weights).sum() / batch[side][1].weights.sum().clamp(min=1)
-        return torch.stack(list(losses.values())).sum(), {name: loss.detach() for name, loss in losses.items()}
+            losses[side] = (each * masked.weights).sum() / batch[side][1].weights.sum().clamp(min=1)
+        shown = {self._names[side]: loss.detach() for side, loss in losses.items()}
+        shown["tlm_en"] = shown["tlm_en"] / self._languages
+        return torch.stack(list(losses.values())).sum(), shown
 
     def _hidden(self, batch: dict[str, tuple[Tensor, Masked]]) -> dict[str, Tensor]:
         """Last hidden states at the predicted positions of both sides, (rows, k, width)."""

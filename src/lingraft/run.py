@@ -1,0 +1,194 @@
+"""The order of the stages, and nothing of what happens inside them.
+
+Every stage is a folder below ``OUT/.cache`` named by the hash of its inputs, so a run that was stopped goes on where it
+was. What comes before training is done for each language by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from . import stages, texts
+from .cache import StageCache, digest, publish, remove_leftovers, write_aside
+from .recipe import ONLY, Recipe
+from .report import environment, peak_memory_mb
+from .surgery import LanguageModel, load_model, resolve_model
+from .training import check_activations, check_objective, resolve_training
+
+#: called with the stage's name, the share of it that is done (0 to 1) and a note for people
+OnProgress = Callable[[str, float, str], None]
+
+T = TypeVar("T")
+
+
+def result_folders(directory: Path, recipe: Recipe) -> dict[str, Path]:
+    """Where each language's ``target`` and ``table.npz`` lie: in a folder of its own where there are several."""
+    return {language: directory / language if recipe.several else directory for language in recipe.languages}
+
+
+class Run:
+    """The stages of one run, in order, and what each one says for run.json."""
+
+    def __init__(self, recipe: Recipe, directory: Path, on_progress: OnProgress) -> None:
+        self.recipe = recipe
+        self.directory = directory
+        self.folders = result_folders(directory, recipe)
+        for folder in {directory, *self.folders.values()}:
+            remove_leftovers(folder)
+        self.cache = StageCache(directory / ".cache")
+        self.progress = on_progress
+        self.report: dict[str, Any] = environment()
+
+    def _step(self, name: str) -> stages.Update:
+        def update(share: float, note: str = "") -> None:
+            self.progress(name, share, note)
+
+        update(0.0, "")
+        return update
+
+    def _for_each(self, name: str, make: Callable[[str, stages.Update], tuple[T, str]]) -> dict[str, T]:
+        """A stage of every language, one after the other: what ``make`` gives for its tag, beside a note for people."""
+        update = self._step(name)
+        languages = self.recipe.languages
+
+        def of(number: int, share: float, note: str = "") -> None:
+            update((number + share) / len(languages), self._named(languages[number], note))
+
+        made: dict[str, T] = {}
+        notes = []
+        for number, language in enumerate(languages):
+            made[language], note = make(language, partial(of, number))
+            notes.append(self._named(language, note))
+        update(1.0, "; ".join(filter(None, notes)))
+        return made
+
+    def _named(self, language: str, note: str) -> str:
+        """A note with the language in front, where that says anything."""
+        return f"{language}: {note}" if note and self.recipe.several else note
+
+    def _tell(self, key: str, of_each: Mapping[str, Any]) -> None:
+        """Puts something of every language into run.json: as it is where there is one, else by language."""
+        self.report[key] = dict(of_each) if self.recipe.several else of_each[self.recipe.languages[0]]
+
+    def execute(self) -> dict[str, Any]:
+        """Runs what has not been run and returns the content of run.json."""
+        source_folder = resolve_model(self.recipe.source)
+        inputs = self._inputs(source_folder)
+        source = load_model(source_folder)
+        languages, english = self._prepared(source, inputs)
+        training = self.recipe.training
+
+        trained = None
+        if training.objective != "none":
+            update = self._step("training")
+            trained = stages.make_training(
+                self.cache, source_folder, training, self.recipe.seed, languages, english, update,
+                self.directory / "track",
+            )  # fmt: skip
+            self.report["training"] = trained.report
+            update(1.0, f"{trained.report['steps']:,} steps")
+
+        names = dict(zip(self.recipe.languages, languages, strict=True))
+
+        def scores(language: str, update: stages.Update) -> tuple[dict[str, Any], str]:
+            name = names[language]
+            return stages.make_scores(name, languages[name], trained, update), ""
+
+        self._tell("scores", self._for_each("scores", scores))
+        for language, folder in self.folders.items():
+            name = names[language]
+            folder.mkdir(exist_ok=True)
+            publish(languages[name].table.path, folder / "table.npz")
+            publish(trained.targets[name] if trained else languages[name].graft.folder, folder / "target")
+        publish(trained.source if trained else source_folder, self.directory / "source")
+        self._conclude(source, next(iter(inputs.values())).model_digest)
+        return self.report
+
+    def _inputs(self, source_folder: Path) -> dict[str, texts.Inputs]:
+        """What each language starts from."""
+        recipe = self.recipe
+        files = {language: texts.input_texts(recipe, language) for language in recipe.languages}
+        names = dict.fromkeys(name for names in (*files.values(), texts.shared_texts(recipe)) for name in names)
+        self.report["inputs"] = digests = {name: texts.text_digest(name) for name in names}
+        return {
+            language: texts.Inputs(recipe, source_folder, {name: digests[name] for name in names}, language)
+            for language, names in files.items()
+        }
+
+    def _prepared(
+        self, source: LanguageModel, inputs: Mapping[str, texts.Inputs]
+    ) -> tuple[dict[str, stages.Prepared], texts.Corpus]:
+        """Every language up to its graft, by the name it has in losses, and the corpus that holds the English text."""
+        several = self.recipe.several
+        caches = {language: self.cache.of(language) if several else self.cache for language in inputs}
+        corpora, english = self._corpora(source, inputs, caches)
+
+        def vocabulary(language: str, _: stages.Update) -> tuple[stages.Vocabulary, str]:
+            made = stages.make_vocabulary(caches[language], inputs[language], source, corpora[language])
+            return made, f"{len(made.tokenizer):,} tokens"
+
+        def table(language: str, update: stages.Update) -> tuple[stages.Table, str]:
+            made = stages.make_table(
+                caches[language], inputs[language], source, vocabularies[language], corpora[language], update
+            )
+            return made, stages.describe_table(made.report)
+
+        def graft(language: str, _: stages.Update) -> tuple[stages.Graft, str]:
+            made = stages.make_graft(
+                caches[language], inputs[language], source, vocabularies[language], tables[language], corpora[language]
+            )
+            return made, ""
+
+        vocabularies = self._for_each("vocabulary", vocabulary)
+        self._tell("vocabulary", {language: made.report for language, made in vocabularies.items()})
+        tables = self._for_each("table", table)
+        self._tell("table", {language: made.report for language, made in tables.items()})
+        grafts = self._for_each("graft", graft)
+        self._tell("graft", {language: made.report for language, made in grafts.items()})
+        return {
+            language if several else ONLY: stages.Prepared(
+                caches[language], inputs[language], corpora[language], tables[language], grafts[language]
+            )
+            for language in inputs
+        }, english
+
+    def _corpora(
+        self, source: LanguageModel, inputs: Mapping[str, texts.Inputs], caches: Mapping[str, StageCache]
+    ) -> tuple[dict[str, texts.Corpus], texts.Corpus]:
+        """The clean text of every language, and the corpus that holds the English text.
+
+        Settles what the recipe leaves open and refuses what the source model cannot do.
+        """
+        check_objective(self.recipe.training.objective, source)
+        if self.recipe.training.checkpoint_activations:
+            check_activations(source.model)
+
+        def corpus(language: str, _: stages.Update) -> tuple[tuple[texts.Corpus, dict[str, Any]], str]:
+            made, counts = texts.make_corpus(caches[language], inputs[language])
+            return (made, counts), texts.describe_corpus(counts)
+
+        found = self._for_each("corpus", corpus)
+        corpora = {language: made for language, (made, _) in found.items()}
+        counts = {language: told for language, (_, told) in found.items()}
+        english = next(iter(corpora.values()))
+        if self.recipe.several:
+            english, told = texts.make_english(self.cache, self.recipe, self.report["inputs"], list(corpora.values()))
+            counts |= {"en": told} if told else {}
+        self._tell("corpus", counts)
+        training = resolve_training(self.recipe.training, source.kind)
+        self.recipe = self.recipe.model_copy(update={"training": training})
+        write_aside(self.directory / "recipe.yaml", self.recipe.to_yaml())
+        return corpora, english
+
+    def _conclude(self, source: LanguageModel, model_digest: str) -> None:
+        """Puts into run.json what is known in the end."""
+        self.report["language"] = self.recipe.model_dump(mode="json")["language"]
+        self.report["source"] = {"name": self.recipe.source, "kind": source.kind, "hash": model_digest}
+        self.report["recipe_hash"] = digest(self.recipe.model_dump(mode="json"))
+        self.report["seconds"] = {name: round(value, 2) for name, value in self.cache.seconds.items()}
+        self.report["reused_stages"] = list(self.cache.reused)
+        self.report["peak_memory_mb"] = peak_memory_mb()
+        self.report["status"] = "done"
