@@ -194,8 +194,9 @@ class TrainingRecipe(_Section):
     a CUDA card that has no bf16. micro_batch: of a batch, so many sentences or sequences are run at a time; without it
     all, and on a CPU (mlm, clm) so many as have 4,096 tokens. checkpoint_activations: less memory for more time.
     checkpoint_seconds: at least this time between two checkpoints. checkpoints_kept: the newest so many stay.
-    max_rollbacks: how often a run goes back behind a loss that explodes or is no number before it gives up. track:
-    where the meter's lines go besides the screen.
+    evaluations: how often the held-out text is scored while mlm or clm train, evenly spread, the last time at the end
+    (it is scored once before, too); that time is none of the budget's. max_rollbacks: how often a run goes back behind
+    a loss that explodes or is no number before it gives up. track: where the meter's lines go besides the screen.
     """
 
     objective: Objective = "auto"
@@ -224,6 +225,7 @@ class TrainingRecipe(_Section):
     checkpoint_activations: bool = False
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     checkpoints_kept: Annotated[int, Field(ge=1)] = 2
+    evaluations: Annotated[int, Field(ge=1)] = 1
     max_rollbacks: Annotated[int, Field(ge=0)] = 3
     track: tuple[Literal["jsonl", "tensorboard", "wandb"], ...] = ()
 

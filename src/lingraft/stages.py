@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from .cache import StageCache, digest, write_aside
+from .cache import StageCache, digest
 from .evidence import Provenance, TranslationTable, bitext_counts, build_table, encode
 from .evidence.alignment import AlignerSettings
 from .recipe import ONLY, TrainingRecipe
@@ -286,17 +286,15 @@ def _train_on_text(
         models = targets | {"en": source}
         return {f"lm_{name}": evaluate_lm(models[name], text[name].held_out, training.sequence_length) for name in text}
 
-    warm = checkpoints / "after-head.json"
-
-    def after_head() -> None:
-        if not warm.is_file():
-            write_aside(warm, json.dumps(measure()))
-
-    report = trainer.run(on_step, after_head)
-    before = json.loads(warm.read_text(encoding="utf-8"))
-    report["lm"] = {"before": before, "after": measure()}
+    report = trainer.run(on_step, measure)
+    report["lm"] = {"before": _scores(report["measured"][0]), "after": _scores(report["measured"][-1])}
     report["text"] = {name: made.report for name, made in text.items()}
     return report
+
+
+def _scores(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured, without when."""
+    return {name: score for name, score in measured.items() if name not in ("step", "seconds")}
 
 
 def _save_trained(

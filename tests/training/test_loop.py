@@ -35,8 +35,14 @@ def models(family: str = "bert") -> tuple[LanguageModel, LanguageModel]:
     return source, graft(source, target_tokenizer, build_table(tokenizer, target_tokenizer))
 
 
-def mlm(folder: Path, kill_at: int | None = None, fresh_head: bool = False, **keys: object) -> dict[str, torch.Tensor]:
-    """Trains a few steps (to an end, or to a kill) and returns all weights."""
+def mlm(
+    folder: Path, kill_at: int | None = None, fresh_head: bool = False, measured: list[dict] | None = None,
+    **keys: object,
+) -> dict[str, torch.Tensor]:  # fmt: skip
+    """Trains a few steps (to an end, or to a kill) and returns all weights.
+
+    measured: takes what the run says it measured, of a parameter that trains in every stage.
+    """
     source, target = models()
     keys = {"steps": 12, "batch_size": 2, "sequence_length": 16, "head_steps": 3, "checkpoint_seconds": 0} | keys
     recipe = resolve_training(TrainingRecipe(objective="mlm", precision="float32", **keys), "masked")
@@ -51,8 +57,12 @@ def mlm(folder: Path, kill_at: int | None = None, fresh_head: bool = False, **ke
             return inner(step, *arguments)
 
         trainer._objective.loss = loss
-    report = trainer.run()
+    watched = vocabulary_parameters(target.model)["bias"]
+    measure = None if measured is None else lambda: {"sum": float(watched.detach().double().sum())}
+    report = trainer.run(measure=measure)
     assert report["steps"] == len(report["history"])
+    if measured is not None:
+        measured += report["measured"]
     return {
         f"{side}.{name}": tensor.clone()
         for side, model in (("s", source), ("t", target))
@@ -67,6 +77,29 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path: Path, kill_at: int):
         mlm(tmp_path / "killed", kill_at, fresh_head=True)
     resumed = mlm(tmp_path / "killed", fresh_head=True)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize(("evaluations", "steps"), [(1, [3, 12]), (3, [3, 6, 9, 12]), (9, list(range(3, 13)))])
+def test_what_is_measured_on_the_way_is_evenly_spread_and_changes_nothing(tmp_path, evaluations, steps):
+    measured: list[dict] = []
+    with_measures = mlm(tmp_path / "one", fresh_head=True, measured=measured, evaluations=evaluations)
+    without = mlm(tmp_path / "other", fresh_head=True)
+    assert [entry["step"] for entry in measured] == steps
+    assert len({entry["sum"] for entry in measured}) == len(steps)
+    assert all(torch.equal(with_measures[name], without[name]) for name in without)
+
+
+@pytest.mark.parametrize("kill_at", [2, 3, 4, 7, 11])
+@pytest.mark.parametrize("checkpoint_seconds", [0, 3600])
+def test_a_killed_run_measures_what_it_would_have(tmp_path, kill_at, checkpoint_seconds):
+    keys = {"fresh_head": True, "evaluations": 3, "checkpoint_seconds": checkpoint_seconds}
+    whole: list[dict] = []
+    mlm(tmp_path / "whole", measured=whole, **keys)
+    resumed: list[dict] = []
+    with pytest.raises(KillError):
+        mlm(tmp_path / "killed", kill_at, measured=[], **keys)
+    mlm(tmp_path / "killed", measured=resumed, **keys)
+    assert [{**entry, "seconds": 0} for entry in resumed] == [{**entry, "seconds": 0} for entry in whole]
 
 
 def test_killed_between_checkpoints(tmp_path: Path):

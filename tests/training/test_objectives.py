@@ -8,9 +8,11 @@ from torch.nn import functional as F
 
 import tiny
 from lingraft.corpus import TokenSequences
+from lingraft.errors import RecipeError
 from lingraft.evidence import build_table, encode
+from lingraft.recipe import TrainingRecipe
 from lingraft.surgery import LanguageModel, from_transformers, graft, load_model, share_body
-from lingraft.training import text_stream
+from lingraft.training import resolve_training, text_stream
 from lingraft.training.distillation import Distillation, framed
 from lingraft.training.language_modelling import LanguageModelling, Side
 
@@ -133,3 +135,17 @@ def test_tokens_are_pulled_to_what_they_correspond_to(encoder: LanguageModel):
         means.append(np.mean(apart) if apart else 0.0)
     assert float(losses["tokens_xx"]) == pytest.approx(np.mean(means), abs=1e-5)
     assert float(loss.detach()) == pytest.approx(float(plain.detach()) + 2 * np.mean(means), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("objective", "key", "value", "names"),
+    [
+        ("distill", "translation_weight", 1.0, "'mlm'"),
+        ("mlm", "token_weight", 1.0, "'distill'"),
+        ("distill", "evaluations", 3, "'mlm' and 'clm'"),
+        ("none", "evaluations", 3, "'mlm' and 'clm'"),
+    ],
+)
+def test_keys_of_other_objectives_are_refused(objective, key, value, names):
+    with pytest.raises(RecipeError, match=f"training.{key} is for the objectives? {names}; this run has '{objective}'"):
+        resolve_training(TrainingRecipe(objective=objective, **{key: value}), "sentence")

@@ -68,9 +68,14 @@ def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
     if objective == "auto":
         objective = {"sentence": "distill", "masked": "mlm", "causal": "clm"}[kind]  # type: ignore[assignment]
     values: dict[str, object] = {"objective": objective}
-    for key, fitting in (("translation_weight", "mlm"), ("token_weight", "distill")):
-        if getattr(recipe, key) and objective != fitting:
-            raise RecipeError(f"training.{key} is for the objective '{fitting}'; this run has '{objective}'.")
+    for key, unused, fitting in (
+        ("translation_weight", 0, ("mlm",)), ("token_weight", 0, ("distill",)), ("evaluations", 1, ("mlm", "clm")),
+    ):  # fmt: skip
+        if getattr(recipe, key) != unused and objective not in fitting:
+            names = " and ".join(f"'{name}'" for name in fitting)
+            raise RecipeError(
+                f"training.{key} is for the objective{'s' * (len(fitting) > 1)} {names}; this run has '{objective}'."
+            )
     if objective == "none":
         return recipe.model_copy(update=values)
     values |= {name: value for name, value in DEFAULTS[objective].items() if getattr(recipe, name) is None}
@@ -246,7 +251,7 @@ def _trainer(
         batch_size=_decided(recipe.batch_size),
         micro_batch=recipe.micro_batch or _micro_batch(recipe, device, 1 + len(targets)),
         checkpoints_kept=recipe.checkpoints_kept, max_rollbacks=recipe.max_rollbacks, decay=recipe.decay,
-        clip=recipe.clip,
+        clip=recipe.clip, evaluations=recipe.evaluations,
     )  # fmt: skip
     if recipe.checkpoint_activations:
         for model in (source, *targets.values()):

@@ -30,6 +30,9 @@ from .stopping import StopSignals
 from .timing import Clock, RunClock
 from .update import NOT_FINITE, Update
 
+#: what is measured on the way, JSON-able
+Measure = Callable[[], dict[str, Any]]
+
 #: steps that were enqueued and not looked at yet, with their losses on the device
 Pending = list[tuple[int, dict[str, Tensor]]]
 
@@ -44,6 +47,7 @@ class State:
     """All of a run that is no tensor. step: how many are done. seconds: trained so far, ``planning`` of them to plan.
 
     stage_steps: by stage. history: the meter's losses. sums: of each loss since its last line, and how many they are.
+    measured: what `Trainer.run` was asked to measure, with step and seconds.
     """
 
     plan: Plan
@@ -58,6 +62,7 @@ class State:
     stage_steps: dict[str, int] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     sums: dict[str, list[float]] = field(default_factory=dict)
+    measured: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> State:
@@ -91,19 +96,18 @@ class Trainer:
             self._schedule.clip,
         )  # fmt: skip
 
-    def run(
-        self, on_step: Callable[[Progress], None] | None = None, after_head: Callable[[], None] | None = None
-    ) -> dict[str, Any]:
+    def run(self, on_step: Callable[[Progress], None] | None = None, measure: Measure | None = None) -> dict[str, Any]:
         """Trains to the end, from the newest checkpoint where there is one; returns what run.json says of it.
 
-        after_head: called once the head is warm (at the very start where there is no fresh head) and before anything
-        else trains; again if the run is resumed from there. RunError if the loss stays bad or memory is too small;
+        measure: called once the head is warm (at the very start where there is no fresh head) and before anything else
+        trains, then as often as the schedule says, the last time at the end. It may change nothing, its time is none of
+        the budget's, and what it gives is under ``measured``. RunError if the loss stays bad or memory is too small;
         StoppedError, with everything saved, after SIGTERM or SIGINT.
         """
         meter = Meter(self._objective, self._device, self._precision)
         with StopSignals() as signals:
             state = self._restored() or self._planned()
-            state = self._train(state, meter, signals, on_step, after_head)
+            state = self._train(state, meter, signals, on_step, measure)
         self._groups.only("all")
         plan, guard = state.plan, state.guard
         if signals.received is not None:
@@ -111,18 +115,20 @@ class Trainer:
             raise StoppedError(
                 f"Stopped by {signals.received.name} after {done}, with everything saved.", signals.received
             )
+        if measure:
+            _measure(state, state.seconds, measure)
         return {
             "steps": plan.steps, "head_steps": plan.embeddings_from,
             "embedding_steps": state.stage_steps.get("embeddings", 0),
             "tokens": state.tokens, "seconds": state.seconds, "planning_seconds": state.planning,
             "micro_batch": state.micro_batch, "out_of_memory": state.out_of_memory, "rollbacks": guard.rollbacks,
             "skipped_steps": [step + 1 for step in guard.skipped], "updates_not_finite": guard.unapplied,
-            "machine_peak_flops": meter.peak, "history": state.history,
+            "machine_peak_flops": meter.peak, "history": state.history, "measured": state.measured,
         }  # fmt: skip
 
     def _train(
         self, state: State, meter: Meter, signals: StopSignals, on_step: Callable[[Progress], None] | None,
-        after_head: Callable[[], None] | None,
+        measure: Measure | None,
     ) -> State:  # fmt: skip
         schedule, clock = self._schedule, RunClock(state.seconds, self._clock)
         stage: Stage | None = None
@@ -130,9 +136,9 @@ class Trainer:
         saved, writing = clock(), 0.0
         meter.restart(saved)
         while state.step < state.plan.steps and signals.received is None:
-            if state.step == state.plan.embeddings_from and after_head:
+            if measure and not state.measured and state.step == state.plan.embeddings_from:
                 with clock.stopped():  # the budget is for training
-                    after_head()
+                    _measure(state, clock(), measure)
             if state.plan.stage(state.step) != stage:
                 stage = state.plan.stage(state.step)
                 self._groups.only(stage)
@@ -141,7 +147,8 @@ class Trainer:
             late = schedule.seconds is not None and clock() >= schedule.seconds
             due = clock() - saved >= max(schedule.checkpoint_seconds, _WRITING * writing)
             saving = due or late or signals.received is not None
-            if not saving and state.step % state.plan.interval and state.step < state.plan.steps:
+            measuring = measure and state.plan.due(state.step, len(state.measured), schedule.evaluations)
+            if not saving and not measuring and state.step % state.plan.interval and state.step < state.plan.steps:
                 continue
             bad = self._look(state, pending)
             if bad is not None:
@@ -160,6 +167,9 @@ class Trainer:
                 state.sums = {}
                 if on_step:
                     on_step(line)
+            if measure and measuring and not last:
+                with clock.stopped():
+                    _measure(state, clock(), measure)
             if saving or last:
                 state.seconds = before = clock()
                 self._save(state)
@@ -258,6 +268,10 @@ class Trainer:
             cost[stage] = (self._clock() - began) / samples
         self._renew(self._update.micro_batch)
         return {str(stage): seconds for stage, seconds in cost.items()}
+
+
+def _measure(state: State, seconds: float, measure: Measure) -> None:
+    state.measured.append({"step": state.step, "seconds": round(seconds, 3), **measure()})
 
 
 def _means(state: State) -> dict[str, float]:

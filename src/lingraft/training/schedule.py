@@ -33,6 +33,7 @@ class Schedule:
 
     Learning rates are peaks, shares are of the steps of the stage or run they speak of. seconds: the time budget.
     batch_size, micro_batch: sequences or sentences per language in a step and in one forward pass (None: all at once).
+    evaluations: how often something is measured behind the head's warm-up, at even distances.
     """
 
     steps: int | None
@@ -52,6 +53,7 @@ class Schedule:
     max_rollbacks: int = 3
     decay: str = "linear"
     clip: float = 1.0
+    evaluations: int = 1
 
 
 @dataclass
@@ -133,6 +135,12 @@ class Plan:
         """The stage a step belongs to."""
         position = self.position(step)
         return "head" if position < self.embeddings_from else "embeddings" if position < self.all_from else "all"
+
+    def due(self, step: int, measured: int, evaluations: int) -> bool:
+        """Whether the next of the evenly spread evaluations lies behind, after the one before them and others."""
+        share = measured / evaluations
+        mark = self.embeddings_from + share * (self.planned - self.embeddings_from)
+        return 0 < measured < evaluations and self.position(step) >= mark
 
     def set_rates(
         self, optimizer: torch.optim.Optimizer, step: int, warmup_share: float, decay: str = "linear"
