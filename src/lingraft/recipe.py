@@ -114,7 +114,8 @@ class TrainingRecipe(_Section):
     all, and on a CPU (mlm, clm) so many as have 4,096 tokens. checkpoint_activations: less memory for more time.
     checkpoint_seconds: at least this time between two checkpoints. checkpoints_kept: the newest so many stay.
     max_rollbacks: how often a run goes back behind a loss that explodes or is no number before it gives up. track:
-    where the meter's lines go besides the screen.
+    where the meter's lines go besides the screen. parallel: with several processes (torchrun), auto and ddp give each
+    the whole model; fsdp divides parameters and optimizer between them.
     """
 
     objective: Objective = "auto"
@@ -145,6 +146,7 @@ class TrainingRecipe(_Section):
     checkpoints_kept: Annotated[int, Field(ge=1)] = 2
     max_rollbacks: Annotated[int, Field(ge=0)] = 3
     track: tuple[Literal["jsonl", "tensorboard", "wandb"], ...] = ()
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
 
     @field_validator("budget")
     @classmethod

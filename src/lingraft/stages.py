@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from .cache import StageCache, digest, write_aside
 from .evidence import Provenance, TranslationTable, bitext_counts, build_table, encode
 from .evidence.alignment import AlignerSettings
+from .processes import processes
 from .recipe import TrainingRecipe
 from .surgery import (
     LanguageModel,
@@ -36,7 +37,7 @@ from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
 Update = Callable[[float, str], None]
 
 #: keys of the training that change no weight
-_WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "track"}
+_WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "parallel", "track"}
 
 #: lines of text that statistics and self-checks look at
 _SAMPLE = 2000
@@ -180,11 +181,13 @@ def make_training(
     checkpoints = cache.path("checkpoints", key)
 
     text: dict[Language, TrainingText] = {}
+    together = processes()
     if objective != "distill":
         folders: dict[Language, Path] = {"xx": grafted.target, "en": inputs.source_folder}
-        for side, folder in folders.items():
-            tokenizer = load_tokenizer(folder)
-            text[side] = make_shards(cache, inputs, corpus, side, tokenizer, update, causal=objective == "clm")
+        with together.leader_first():
+            for side, folder in folders.items():
+                tokenizer = load_tokenizer(folder)
+                text[side] = make_shards(cache, inputs, corpus, side, tokenizer, update, causal=objective == "clm")
 
     def on_step(progress: Progress) -> None:
         update(progress.step / progress.steps, str(progress))
@@ -217,9 +220,13 @@ def make_training(
                     write_aside(warm, json.dumps(measure()))
 
             report = trainer.run(on_step, after_head)
+            if not together.leads:
+                return
             before = json.loads(warm.read_text(encoding="utf-8"))
             report["lm"] = {"before": before, "after": measure()}
             report["text"] = {side: made.report for side, made in text.items()}
+        if not together.leads:
+            return
         for model in (source, target):
             model.model.to(torch.device("cpu"))  # type: ignore[arg-type]
             for module in model.pooling:
@@ -232,8 +239,10 @@ def make_training(
             report["self_check"]["source"] = self_check(source, folder / "source", texts)
         (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
-    with Tracking(training.track, tracks, training.model_dump(mode="json")) as tracking:
-        folder = cache.stage("trained", key, make)
+    with Tracking(training.track if together.leads else (), tracks, training.model_dump(mode="json")) as tracking:
+        folder = together.stage(cache, "trained", key, make)
+    if not together.leads:
+        return grafted
     shutil.rmtree(checkpoints, ignore_errors=True)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     source = inputs.source_folder if _english_unchanged(training) else folder / "source"

@@ -68,6 +68,9 @@ class Corpus:
 
     folder: Path
 
+    def __reduce__(self) -> tuple[type[Corpus], tuple[Path]]:
+        return Corpus, (self.folder,)  # not what has been read of it
+
     def _lines(self, name: str) -> list[str]:
         path = self.folder / name
         return path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []

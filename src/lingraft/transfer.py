@@ -23,10 +23,11 @@ from .cache import StageCache, digest, file_digest, publish, remove, remove_left
 from .corpus import absolute_hub, check_readable, check_text, hub_fingerprint, is_hub, split_bitext
 from .errors import InputError, OutputError, RecipeError, StoppedError
 from .inputs import Bitext, Text, persist_inputs
+from .processes import leading, processes
 from .recipe import Recipe, build_recipe, put, read_recipe_file
 from .report import environment, peak_memory_mb, write_run
 from .surgery import LanguageModel, load_model, resolve_model
-from .training import check_activations, check_objective, check_trackers, resolve_training
+from .training import check_activations, check_objective, check_share, check_trackers, resolve_training
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -63,6 +64,7 @@ class TransferResult:
         return load_model(self.directory / "source")
 
 
+@leading
 def transfer(
     model: str | Path | LanguageModel | SentenceTransformer | tuple[PreTrainedModel, PreTrainedTokenizerBase],
     *,
@@ -92,7 +94,8 @@ def transfer(
 
     Given loaded objects nothing touches the network; they are written to ``out/inputs`` first, so that the run can be
     resumed. Raises InputError for what was given, RunError for what failed, and StoppedError where SIGTERM or SIGINT
-    came while it trained; `resume` then goes on.
+    came while it trained; `resume` then goes on. Of several processes that a launcher started the leading one does all
+    of it but the training, and the others return what it returns.
     """
     directory = Path(out)
     with _removed_if_refused(directory):
@@ -117,6 +120,7 @@ def transfer(
         return run_recipe(build_recipe(values), directory, on_progress)
 
 
+@leading
 def resume(directory: str | Path, on_progress: OnProgress | None = None) -> TransferResult:
     """Goes on with a run that was stopped, to the same result; a finished run is left as it is and returned."""
     directory = Path(directory)
@@ -220,6 +224,7 @@ def check_inputs(recipe: Recipe) -> None:
     resolve_model(recipe.source)
 
 
+@leading
 def run_recipe(recipe: Recipe, directory: Path, on_progress: OnProgress | None = None) -> TransferResult:
     """Runs (or goes on with) a recipe in a folder; see `transfer`."""
     began = time.perf_counter()
@@ -327,6 +332,7 @@ class _Run:
 
         update = self._step("vocabulary")
         training = resolve_training(self.recipe.training, source.kind)
+        check_share(processes(), training.batch_size)
         self.recipe = self.recipe.model_copy(update={"training": training})
         write_aside(self.directory / "recipe.yaml", self.recipe.to_yaml())
         vocabulary = stages.make_vocabulary(self.cache, inputs, source, corpus)
@@ -346,8 +352,16 @@ class _Run:
         final = grafted
         if training.objective != "none":
             update = self._step("training")
-            final = stages.make_training(
-                self.cache, inputs, training, table, grafted, corpus, update, self.directory / "track"
+            final = processes().together(
+                stages.make_training,
+                self.cache,
+                inputs,
+                training,
+                table,
+                grafted,
+                corpus,
+                update,
+                self.directory / "track",
             )
             self.report["training"] = final.report
             update(1.0, f"{final.report['steps']:,} steps")

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..corpus import TokenSequences, TokenStream
 from ..errors import RecipeError
 from ..evidence import TranslationTable, encode
+from ..processes import processes
 from ..recipe import TrainingRecipe, budget_seconds
 from ..surgery import LanguageModel, share_body, vocabulary_parameters
 from .activations import checkpoint_activations
@@ -21,6 +22,7 @@ from .distillation import Distillation, framed
 from .language_modelling import LanguageModelling, Side
 from .loop import Trainer
 from .objectives import Objective, Together
+from .parallel import OneProcess, share_out
 from .precision import default_device, resolve_precision
 from .schedule import Groups, Schedule
 from .translation import TranslationModelling
@@ -109,6 +111,8 @@ def language_model_trainer(
             _start_bias(model, text)
     apart = recipe.documents == "apart"
     _share(source, target, recipe, device)
+    parallel = share_out(processes(), recipe.parallel, device, _decided(recipe.batch_size))
+    source, target = parallel.models(source, target)
     objective: Objective = LanguageModelling(
         Side(source, english, recipe.sequence_length), Side(target, foreign, recipe.sequence_length),
         masked=recipe.objective == "mlm", batch_size=_decided(recipe.batch_size), mask_rate=recipe.mask_rate, seed=seed,
@@ -120,7 +124,7 @@ def language_model_trainer(
             mask_rate=recipe.mask_rate, seed=seed, device=device, mask_scheme=recipe.mask_scheme,
         )  # fmt: skip
         objective = Together([(1.0, objective), (recipe.translation_weight, translation)])
-    return _trainer(objective, source, target, recipe, device, folder, fresh_head)
+    return _trainer(objective, source, target, recipe, device, folder, fresh_head, parallel)
 
 
 def check_objective(objective: str, source: LanguageModel) -> None:
@@ -154,12 +158,14 @@ def distillation_trainer(
     """
     device = default_device()
     _share(source, target, recipe, device)
+    parallel = share_out(processes(), recipe.parallel, device, _decided(recipe.batch_size))
+    source, target = parallel.models(source, target)
     objective = Distillation(
         source, target, *_sentences(source, target, pairs), batch_size=_decided(recipe.batch_size),
         contrast=recipe.contrast, temperature=recipe.temperature, seed=seed, device=device,
         token_weight=recipe.token_weight, table=None if table is None else table.matrix,
     )  # fmt: skip
-    return _trainer(objective, source, target, recipe, device, folder, False)
+    return _trainer(objective, source, target, recipe, device, folder, False, parallel)
 
 
 def _sentences(
@@ -197,7 +203,7 @@ def _micro_batch(recipe: TrainingRecipe, device: torch.device) -> int | None:
 
 def _trainer(
     objective: Objective, source: LanguageModel, target: LanguageModel, recipe: TrainingRecipe, device: torch.device,
-    folder: Path, fresh_head: bool,
+    folder: Path, fresh_head: bool, parallel: OneProcess,
 ) -> Trainer:  # fmt: skip
     schedule = Schedule(
         steps=recipe.steps, tokens=recipe.tokens, seconds=budget_seconds(recipe.budget) if recipe.budget else None,
@@ -213,4 +219,6 @@ def _trainer(
         for model in (source.model, target.model):
             checkpoint_activations(model)
     precision = resolve_precision(recipe.precision, device, scaled=True)
-    return Trainer(objective, _groups(source, target, fresh_head), schedule, precision, device, folder)
+    parallel.attach(objective)  # which may put other parameters in the place of the models'
+    groups = _groups(source, target, fresh_head)
+    return Trainer(objective, groups, schedule, precision, device, folder, parallel=parallel)
