@@ -11,12 +11,13 @@ status. Two ways lead from one to another:
 
 from __future__ import annotations
 
+import atexit
 import base64
 import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -99,6 +100,9 @@ class Processes:
         """For each of some numbers the largest that any process gave."""
         return list(numbers)
 
+    def await_end(self) -> None:
+        """Waits until the leader has nothing more to say."""
+
     def gathered(self, value: T) -> list[T]:
         """What each process gave, in the order of ranks."""
         return [value]
@@ -119,6 +123,23 @@ class SeveralProcesses(Processes):
         self._group = dist.new_group(backend="gloo", timeout=_LONG_TIMEOUT)
         self._messages = 0
         self._working = self._training = False
+        if self.leads:
+            atexit.register(self._end)
+
+    def _end(self) -> None:
+        with suppress(RuntimeError):
+            self._store.set("lingraft/over", "")
+
+    def await_end(self) -> None:
+        """Waits until the leader has nothing more to say and ends, but not for long.
+
+        A launcher ends all processes when the first ends with an error, and takes that one's status for the cause.
+        """
+        end = time.monotonic() + 2 * _PATIENCE
+        with suppress(RuntimeError):
+            while time.monotonic() < end and not self._store.check(["lingraft/over"]):
+                time.sleep(_LOOK)
+        time.sleep(1.0)
 
     def _post(self, *message: Any) -> None:
         self._store.set(f"lingraft/{self._messages}", base64.b64encode(pickle.dumps(message)).decode())
@@ -295,8 +316,6 @@ def _given() -> Processes:
 @lru_cache
 def _joined() -> Processes:
     """Kept as long as the interpreter lives, as torch's process group is."""
-    import atexit
-
     import torch
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous

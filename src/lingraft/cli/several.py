@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 
 from ..errors import LeaderError, LingraftError
-from ..processes import environment_rank
+from ..processes import environment_rank, processes
 
 
 def spoken_once(command: Callable[[], object]) -> None:
@@ -22,6 +22,7 @@ def spoken_once(command: Callable[[], object]) -> None:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             command()
     except LeaderError as error:
+        processes().await_end()
         sys.exit(error.exit_status)
     except LingraftError as error:
         error.args = (f"process {rank}: {error}", *error.args[1:])

@@ -147,12 +147,16 @@ class OneProcess:
 
 
 class _Loss(nn.Module):
-    """An objective as a module, whose forward pass is its loss."""
+    """An objective as a module, whose forward pass is its loss, times the number of processes.
 
-    def __init__(self, objective: Objective) -> None:
+    DDP and FSDP take the mean of the processes' gradients, and the sum is wanted.
+    """
+
+    def __init__(self, objective: Objective, processes: int) -> None:
         super().__init__()
         self.module = objective.module
         self._loss = objective.loss
+        self._processes = processes
 
     def forward(self, step: int, both: bool, part: int, parts: int) -> tuple[Tensor, dict[str, Tensor]]:
         loss, named = self._loss(step, both, part, parts)
@@ -160,7 +164,7 @@ class _Loss(nn.Module):
             # the last batch of an epoch may have fewer examples than there are parts; gradients are summed only if all
             # processes have some of the same parameters
             loss, named = 0.0 * self._loss(step, both, 0, 1)[0], {}
-        return loss, named
+        return self._processes * loss, named
 
 
 class _Several(OneProcess):
@@ -204,7 +208,7 @@ class Replicated(_Several):
 
     def attach(self, objective: Objective) -> None:
         super().attach(objective)
-        self._module = _Loss(objective)
+        self._module = _Loss(objective, self.processes.size)
 
     def new_stage(self) -> None:
         self._wrapped = None
@@ -249,25 +253,11 @@ class Replicated(_Several):
 
 
 def _replicated(module: nn.Module) -> nn.parallel.DistributedDataParallel:
-    """A module under DDP, by which gradients are summed; no buffer of it ever changes."""
-    import torch.distributed as dist
-
+    """A module under DDP; no buffer of it ever changes."""
     taken = inspect.signature(nn.parallel.DistributedDataParallel).parameters
     # its name since torch 2.12 or so, and the one before
     buffers: Any = {"forward_sync_buffers" if "forward_sync_buffers" in taken else "broadcast_buffers": False}
-    replicated = nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True, **buffers)
-    # DDP looks at them and takes no strings
-    _summed.__annotations__ = {"bucket": dist.GradBucket, "return": torch.futures.Future[Tensor]}
-    replicated.register_comm_hook(None, _summed)
-    return replicated
-
-
-def _summed(_: object, bucket: Any) -> torch.futures.Future[Tensor]:
-    """DDP's exchange of gradients as a sum; by itself it takes the mean."""
-    import torch.distributed as dist
-
-    work: Any = dist.all_reduce(bucket.buffer(), async_op=True)
-    return work.get_future().then(lambda future: future.value()[0])  # type: ignore[no-any-return]
+    return nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True, **buffers)
 
 
 class Sharded(_Several):
@@ -301,17 +291,12 @@ class Sharded(_Several):
 
         super().attach(objective)
         mesh = init_device_mesh(self._device.type, (self.processes.size,))
-        self._root = _Loss(objective)
+        self._root = _Loss(objective, self.processes.size)
         for language_model in self._trained or ():
             for layer in layers_of(language_model.model):
                 if not isinstance(layer, FSDPModule):  # the other model's layers are the same objects
                     fully_shard(layer, mesh=mesh)
         fully_shard(self._root, mesh=mesh)
-        for module in self._root.modules():
-            if isinstance(module, FSDPModule):  # gradients are to be summed
-                # its name since torch 2.8, and the one before
-                divide = getattr(module, "set_gradient_divide_factor", None) or module.set_reduce_scatter_divide_factor
-                divide(1.0)
 
     def publish(self) -> None:
         for given, trained in zip(self._given or (), self._trained or (), strict=True):
