@@ -101,7 +101,7 @@ def toy_run(
         return loss * float("nan") if bad else loss
 
     objective = toy.ToyObjective(batch_size=local, before=before, spoil=spoil)
-    keys = {"batch_size": 8, "steps": 30} | changes
+    keys = {"batch_size": 8, "steps": 12} | changes
     if "seconds" in keys:
         keys["steps"] = None
     parallel = share_out(processes(), "auto", CPU, 8)
@@ -157,8 +157,8 @@ def command(rank: int, folder: Path, line: list[str], die: dict | None = None) -
     sys.argv = ["lingraft", *line]
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"{name}-{rank}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     try:
         cli.main()
     except SystemExit as error:
