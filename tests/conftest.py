@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
@@ -12,6 +14,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,3 +116,32 @@ def command(
 
     yield run
     logger.setLevel(level)
+
+
+#: has processes do something together: (name, processes, folder, **arguments) to statuses and results; see ranks.py
+Ranks = Callable[..., dict]
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[Ranks]:
+    """Starts processes that work together; see ranks.py."""
+    program = [sys.executable, "-W", "error", str(Path(__file__).with_name("ranks.py"))]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin
+        assert server.stdout
+
+        def run(name: str, processes: int, folder: Path, **arguments: object) -> dict:
+            folder.mkdir(exist_ok=True)
+            job = {"name": name, "processes": processes, "folder": str(folder), "arguments": arguments}
+            server.stdin.write(json.dumps(job) + "\n")
+            server.stdin.flush()
+            return json.loads(server.stdout.readline())
+
+        yield run
+        server.stdin.close()
+
+
+def returned(done: dict) -> Any:
+    """What the leader returned; all must have ended well."""
+    assert set(done["statuses"]) == {0}, done
+    return done["results"][0]["returned"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +127,14 @@ def test_a_data_set_of_the_hub_is_text_like_any_other(
     changed = transfer(model_folder, out=tmp_path / "hub", text=f"hf:{tmp_path / 'set'}::train", **how)
     assert changed.run["reused_stages"] == []
     assert changed.run["corpus"]["text"]["kept"] == 50
+
+
+def test_a_corpus_goes_to_another_process_without_its_text(tmp_path):
+    for side, line in (("en", "a dog\n"), ("xx", "un chien\n")):
+        (tmp_path / f"bitext.{side}").write_text(line, encoding="utf-8")
+    corpus = Corpus(tmp_path, ["key", 1])
+    assert corpus.pairs == [("a dog", "un chien")]
+    there = pickle.loads(pickle.dumps(corpus))
+    assert (there.folder, there.key) == (corpus.folder, corpus.key)
+    assert "pairs" not in vars(there)
+    assert there.pairs == corpus.pairs

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .errors import (
         CorpusError,
         InputError,
+        LeaderError,
         LingraftError,
         MissingExtraError,
         ModelError,
@@ -51,6 +52,7 @@ _HOMES = {
     "FinetuneSettings": "tasks.settings",
     "InputError": "errors",
     "LanguageModel": "surgery",
+    "LeaderError": "errors",
     "Lines": "inputs",
     "LingraftError": "errors",
     "MissingExtraError": "errors",
@@ -90,6 +92,7 @@ __all__ = [
     "FinetuneSettings",
     "InputError",
     "LanguageModel",
+    "LeaderError",
     "Lines",
     "LingraftError",
     "MissingExtraError",

@@ -10,7 +10,8 @@
     │   └── MissingExtraError  an optional package is not installed; the message has the pip line
     ├── RunError               the input was fine and the run failed; exit status 1
     │   └── SelfCheckError     a model that was written is not what it should be
-    └── StoppedError           a signal stopped the run, which can be resumed; exit status 128 + the signal's number
+    ├── StoppedError           a signal stopped the run, which can be resumed; exit status 128 + the signal's number
+    └── LeaderError            of several processes, the leading one failed and has said why; its exit status
 
 A message says what was given, what was expected and what to do, in one or two sentences.
 """
@@ -75,3 +76,14 @@ class StoppedError(LingraftError):
         super().__init__(message)
         self.signal_number = signal_number
         self.exit_status = 128 + signal_number
+
+
+class LeaderError(LingraftError):
+    """Of the processes that work on a run the leading one ended with an error, and so does this one.
+
+    It is the leader that tells people why. exit_status: the leader's.
+    """
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status

@@ -197,6 +197,8 @@ class TrainingRecipe(_Section):
     evaluations: how often the held-out text is scored while mlm or clm train, evenly spread, the last time at the end
     (it is scored once before, too); that time is none of the budget's. max_rollbacks: how often a run goes back behind
     a loss that explodes or is no number before it gives up. track: where the meter's lines go besides the screen.
+    parallel: with several processes (torchrun), auto and ddp give each the whole model; fsdp divides parameters and
+    optimizer between them.
     """
 
     objective: Objective = "auto"
@@ -228,6 +230,7 @@ class TrainingRecipe(_Section):
     evaluations: Annotated[int, Field(ge=1)] = 1
     max_rollbacks: Annotated[int, Field(ge=0)] = 3
     track: tuple[Literal["jsonl", "tensorboard", "wandb"], ...] = ()
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
 
     @field_validator("budget")
     @classmethod

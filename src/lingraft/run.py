@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 from . import stages, texts
 from .cache import StageCache, digest, publish, remove_leftovers, write_aside
+from .processes import processes
 from .recipe import ONLY, Recipe
 from .report import environment, peak_memory_mb
 from .surgery import LanguageModel, load_model, resolve_model
-from .training import check_activations, check_objective, resolve_training
+from .training import check_activations, check_objective, check_share, resolve_training
 
 #: called with the stage's name, the share of it that is done (0 to 1) and a note for people
 OnProgress = Callable[[str, float, str], None]
@@ -84,8 +85,8 @@ class Run:
         trained = None
         if training.objective != "none":
             update = self._step("training")
-            trained = stages.make_training(
-                self.cache, source_folder, training, self.recipe.seed, languages, english, update,
+            trained = processes().together(
+                stages.make_training, self.cache, source_folder, training, self.recipe.seed, languages, english, update,
                 self.directory / "track",
             )  # fmt: skip
             self.report["training"] = trained.report
@@ -179,6 +180,7 @@ class Run:
             counts |= {"en": told} if told else {}
         self._tell("corpus", counts)
         training = resolve_training(self.recipe.training, source.kind)
+        check_share(processes(), training.batch_size)
         self.recipe = self.recipe.model_copy(update={"training": training})
         write_aside(self.directory / "recipe.yaml", self.recipe.to_yaml())
         return corpora, english

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from .cache import StageCache, digest
 from .evidence import Provenance, TranslationTable, bitext_counts, build_table, encode
 from .evidence.alignment import AlignerSettings
+from .processes import processes
 from .recipe import ONLY, TrainingRecipe
 from .surgery import (
     LanguageModel,
@@ -36,7 +37,7 @@ from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
 Update = Callable[[float, str], None]
 
 #: keys of the training that change no weight
-_WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "track"}
+_WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "parallel", "track"}
 
 #: lines of text that statistics and self-checks look at
 _SAMPLE = 2000
@@ -227,13 +228,15 @@ def make_training(
     """Trains from the grafts of all languages, under one body.
 
     Interrupted, it goes on from its newest checkpoint. tracks: the trackers' folder. english: holds the English text.
+    All processes of a run come here together; what the others return is of no use.
     """
-    objective = training.objective
+    objective, together = training.objective, processes()
     key = _training_key(training, languages, english)
     checkpoints = cache.path("checkpoints", key)
     text: dict[str, TrainingText] = {}
     if objective != "distill":
-        text = _make_texts(cache, source_folder, training, languages, english, update)
+        with together.leader_first():
+            text = _make_texts(cache, source_folder, training, languages, english, update)
 
     def on_step(progress: Progress) -> None:
         update(progress.step / progress.steps, str(progress))
@@ -245,15 +248,20 @@ def make_training(
             report = _distill(source, targets, training, seed, languages, checkpoints, on_step)
         else:
             report = _train_on_text(source, targets, training, seed, languages, text, fresh, checkpoints, on_step)
+        if not together.leads:
+            return
         report["self_check"] = _save_trained(source, targets, training, languages, folder)
         (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
-    with Tracking(training.track, tracks, training.model_dump(mode="json")) as tracking:
-        folder = cache.stage("trained", key, make)
+    with Tracking(training.track if together.leads else (), tracks, training.model_dump(mode="json")) as tracking:
+        folder = together.stage(cache, "trained", key, make)
+    made = {name: target_folder(folder, name) / "target" for name in languages}
+    source = source_folder if _english_unchanged(training) else folder / "source"
+    if not together.leads:
+        return Trained(made, source, key, {})
     shutil.rmtree(checkpoints, ignore_errors=True)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    made = {name: target_folder(folder, name) / "target" for name in languages}
-    return Trained(made, source_folder if _english_unchanged(training) else folder / "source", key, report)
+    return Trained(made, source, key, report)
 
 
 def _distill(
@@ -287,6 +295,8 @@ def _train_on_text(
         return {f"lm_{name}": evaluate_lm(models[name], text[name].held_out, training.sequence_length) for name in text}
 
     report = trainer.run(on_step, measure)
+    if not processes().leads:
+        return report
     report["lm"] = {"before": _scores(report["measured"][0]), "after": _scores(report["measured"][-1])}
     report["text"] = {name: made.report for name, made in text.items()}
     return report

@@ -112,6 +112,9 @@ class Corpus:
     folder: Path
     key: list[Any] = field(default_factory=list)
 
+    def __reduce__(self) -> tuple[type[Corpus], tuple[Path, list[Any]]]:
+        return Corpus, (self.folder, self.key)  # not what has been read of it
+
     def _lines(self, name: str) -> list[str]:
         path = self.folder / name
         return path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []

@@ -22,6 +22,7 @@ from .cache import digest, remove, write_aside
 from .corpus import absolute_hub, is_hub, split_bitext
 from .errors import InputError, OutputError, RecipeError, StoppedError
 from .inputs import Bitext, Text, persist_inputs
+from .processes import leading
 from .recipe import Recipe, build_recipe, each, put, read_recipe_file
 from .report import write_run
 from .run import OnProgress, Run, result_folders
@@ -71,6 +72,7 @@ class TransferResult:
         return load_model(self.directory / "source")
 
 
+@leading
 def transfer(
     model: str | Path | LanguageModel | SentenceTransformer | tuple[PreTrainedModel, PreTrainedTokenizerBase],
     *,
@@ -101,7 +103,8 @@ def transfer(
 
     Given loaded objects nothing touches the network; they are written to ``out/inputs`` first, so that the run can be
     resumed. Raises InputError for what was given, RunError for what failed, and StoppedError where SIGTERM or SIGINT
-    came while it trained; `resume` then goes on.
+    came while it trained; `resume` then goes on. Of several processes that a launcher started the leading one does all
+    of it but the training, and the others return what it returns.
     """
     directory = Path(out)
     with _removed_if_refused(directory):
@@ -127,6 +130,7 @@ def transfer(
         return run_recipe(build_recipe(values), directory, on_progress)
 
 
+@leading
 def resume(directory: str | Path, on_progress: OnProgress | None = None) -> TransferResult:
     """Goes on with a run that was stopped, to the same result; a finished run is left as it is and returned."""
     directory = Path(directory)
@@ -229,6 +233,7 @@ def check_inputs(recipe: Recipe) -> None:
     resolve_model(recipe.source)
 
 
+@leading
 def run_recipe(recipe: Recipe, directory: Path, on_progress: OnProgress | None = None) -> TransferResult:
     """Runs (or goes on with) a recipe in a folder; see `transfer`."""
     began = time.perf_counter()

@@ -16,6 +16,7 @@ from .. import __version__
 from ..errors import LingraftError
 from . import alignment, steps, tasks, transfer
 from .common import ERR
+from .several import spoken_once
 
 __all__ = ["app", "main"]
 
@@ -68,7 +69,7 @@ def main() -> NoReturn:
     """Entry point of the ``lingraft`` command."""
     _quieten_libraries()
     try:
-        app(prog_name="lingraft")
+        spoken_once(lambda: app(prog_name="lingraft"))
     except LingraftError as error:
         ERR.print(f"lingraft: {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_status)

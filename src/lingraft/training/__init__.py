@@ -7,6 +7,7 @@ from .distillation import framed
 from .language_modelling import causal_loss, masked_loss
 from .loop import Trainer
 from .meter import Progress
+from .parallel import check_share
 from .precision import autocast, default_device, resolve_precision
 from .tracking import Tracking, check_trackers
 
@@ -19,6 +20,7 @@ __all__ = [
     "causal_loss",
     "check_activations",
     "check_objective",
+    "check_share",
     "check_trackers",
     "default_device",
     "distillation_trainer",

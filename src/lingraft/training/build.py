@@ -17,6 +17,7 @@ from torch import Tensor
 from ..corpus import TokenSequences, TokenStream
 from ..errors import RecipeError
 from ..evidence import TranslationTable, encode
+from ..processes import processes
 from ..recipe import ONLY, TrainingRecipe, budget_seconds
 from ..surgery import LanguageModel, share_body, vocabulary_parameters
 from .activations import checkpoint_activations
@@ -25,6 +26,7 @@ from .distillation import Distillation, framed, untouched
 from .language_modelling import LanguageModelling, Side
 from .loop import Trainer
 from .objectives import Objective, Together, by_language, draws
+from .parallel import OneProcess, share_out
 from .precision import default_device, resolve_precision
 from .schedule import Groups, Schedule
 from .translation import TranslationModelling
@@ -126,6 +128,8 @@ def language_model_trainer(
             _start_bias(model, text)
     apart = recipe.documents == "apart"
     _share(source, targets, recipe, device)
+    parallel = share_out(processes(), recipe.parallel, device, _decided(recipe.batch_size))
+    source, targets = parallel.models(source, targets)
     length = recipe.sequence_length
     objective: Objective = LanguageModelling(
         Side(source, english, length), {name: Side(targets[name], texts[name], length) for name in targets},
@@ -135,7 +139,7 @@ def language_model_trainer(
     if recipe.translation_weight:
         translations = _translations(source, targets, by_language(pairs), recipe, seed, device)
         objective = Together([(1.0, objective), *((recipe.translation_weight, each) for each in translations)])
-    return _trainer(objective, source, targets, recipe, device, folder, fresh_head)
+    return _trainer(objective, source, targets, recipe, device, folder, fresh_head, parallel)
 
 
 def _translations(
@@ -188,6 +192,8 @@ def distillation_trainer(
     targets, bitexts = by_language(target), by_language(pairs)
     tables = {} if table is None else by_language(table)
     _share(source, targets, recipe, device)
+    parallel = share_out(processes(), recipe.parallel, device, _decided(recipe.batch_size))
+    source, targets = parallel.models(source, targets)
     teacher = untouched(source)
     objectives = [
         Distillation(
@@ -199,7 +205,7 @@ def distillation_trainer(
         for number, (name, model) in enumerate(targets.items())
     ]  # fmt: skip
     objective: Objective = objectives[0] if len(objectives) == 1 else Together([(1.0, each) for each in objectives])
-    return _trainer(objective, source, targets, recipe, device, folder, False)
+    return _trainer(objective, source, targets, recipe, device, folder, False, parallel)
 
 
 def _sentences(source: LanguageModel, target: LanguageModel, pairs: Pairs) -> tuple[TokenSequences, TokenSequences]:
@@ -240,7 +246,7 @@ def _micro_batch(recipe: TrainingRecipe, device: torch.device, languages: int) -
 
 def _trainer(
     objective: Objective, source: LanguageModel, targets: Mapping[str, LanguageModel], recipe: TrainingRecipe,
-    device: torch.device, folder: Path, fresh_head: bool,
+    device: torch.device, folder: Path, fresh_head: bool, parallel: OneProcess,
 ) -> Trainer:  # fmt: skip
     schedule = Schedule(
         steps=recipe.steps, tokens=recipe.tokens, seconds=budget_seconds(recipe.budget) if recipe.budget else None,
@@ -257,4 +263,6 @@ def _trainer(
         for model in (source, *targets.values()):
             checkpoint_activations(model.model)
     precision = resolve_precision(recipe.precision, device, scaled=True)
-    return Trainer(objective, _groups(source, targets, fresh_head), schedule, precision, device, folder)
+    parallel.attach(objective)  # which may put other parameters in the place of the models'
+    groups = _groups(source, targets, fresh_head)
+    return Trainer(objective, groups, schedule, precision, device, folder, parallel=parallel)

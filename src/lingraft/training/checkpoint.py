@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,12 +82,22 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
-def training_tensors(parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Parameters, the optimizer's moments and torch's random states, by name."""
-    tensors = {f"parameter.{name}": value for name, value in parameters.items()}
+def read_tensors(folder: Path, step: int) -> dict[str, Tensor]:
+    """The tensors of a checkpoint that another process has found whole."""
+    return load_file(_path(folder, step) / _TENSORS)
+
+
+def training_tensors(
+    parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, whole: Callable[[Tensor], Tensor] = lambda x: x
+) -> dict[str, Tensor]:
+    """Parameters, the optimizer's moments and torch's random states, by name.
+
+    whole: gives all of what may be divided between processes, so that a checkpoint does not depend on their number.
+    """
+    tensors = {f"parameter.{name}": whole(value.detach()) for name, value in parameters.items()}
     for name, value in parameters.items():
         for key, moment in optimizer.state.get(value, {}).items():
-            tensors[f"optimizer.{key}.{name}"] = moment
+            tensors[f"optimizer.{key}.{name}"] = whole(moment)
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         for number, state in enumerate(torch.cuda.get_rng_state_all()):
@@ -96,19 +106,20 @@ def training_tensors(parameters: Mapping[str, Tensor], optimizer: torch.optim.Op
 
 
 def restore_training(
-    tensors: Mapping[str, Tensor], parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
-) -> None:
-    """Puts back what `training_tensors` gave, in place."""
+    tensors: Mapping[str, Tensor], parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer,
+    share: Callable[[Tensor, Tensor], Tensor] = lambda tensor, _: tensor,
+) -> None:  # fmt: skip
+    """Puts back what `training_tensors` gave, in place. share: of such a tensor, what is kept here of a parameter."""
     optimizer.state.clear()
     with torch.no_grad():
         for name, value in parameters.items():
-            value.copy_(tensors[f"parameter.{name}"])
+            value.copy_(share(tensors[f"parameter.{name}"], value))
     for key, tensor in tensors.items():
         kind, _, rest = key.partition(".")
         if kind == "optimizer":
             moment, _, name = rest.partition(".")
             parameter = parameters[name]
-            optimizer.state[parameter][moment] = tensor.to(parameter.device, copy=True)
+            optimizer.state[parameter][moment] = share(tensor, parameter).to(parameter.device, copy=True)
         elif key == "random.cpu":
             torch.set_rng_state(tensor)
         elif key.startswith("random.cuda.") and int(key.rpartition(".")[2]) < torch.cuda.device_count():

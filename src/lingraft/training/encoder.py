@@ -80,7 +80,7 @@ def hidden_states(
     if documents is not None:
         arguments |= keep_apart(model, documents, embedded.dtype)
     layers = layers_of(base)
-    at = None if whole_last_layer or positions is None or not layers else _AT.get(type(layers[-1]))
+    at = None if whole_last_layer or positions is None or not layers else _AT.get(_family(layers[-1]))
     if at is None or positions is None:
         hidden: Tensor = base(inputs_embeds=embedded, **arguments).last_hidden_state
         return hidden if positions is None else gather(hidden, positions)
@@ -165,6 +165,12 @@ _AT: dict[type[nn.Module], _At] = {
     BertLayer: _bert_at, RobertaLayer: _bert_at, XLMRobertaLayer: _bert_at, ElectraLayer: _bert_at,
     TransformerBlock: _distilbert_at,
 }  # fmt: skip
+
+
+def _family(layer: nn.Module) -> type[nn.Module]:
+    """The class of a layer as transformers has it; FSDP2 derives one of its own and puts it in front."""
+    ours = type(layer).__mro__
+    return ours[2] if ours[1].__name__ == "FSDPModule" else ours[0]
 
 
 class _Given(nn.Module):

@@ -9,7 +9,9 @@ ends with the weights it would have had.
 
 from __future__ import annotations
 
+import json
 import logging
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -19,11 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..cache import write_aside
 from ..errors import StoppedError
-from .checkpoint import load_checkpoint, restore_training, save_checkpoint, training_tensors
+from .checkpoint import load_checkpoint, read_tensors, restore_training, save_checkpoint, training_tensors
 from .guard import Bad, Guard, read_losses
 from .meter import Meter, Progress
 from .objectives import Objective
+from .parallel import MemoryRanOutError, OneProcess
 from .precision import Precision
 from .schedule import Groups, Pace, Plan, Schedule, Stage, layout, steps_for_tokens, steps_in, usable
 from .stopping import StopSignals
@@ -40,6 +44,9 @@ _log = logging.getLogger("lingraft")
 
 #: writing checkpoints takes at most one part in so many of the time
 _WRITING = 20
+
+#: beside the checkpoints: the micro-batch to go on with after memory ran out in one of several processes
+_MICRO_BATCH = "micro-batch.json"
 
 
 @dataclass
@@ -72,12 +79,19 @@ class State:
 
 
 class Trainer:
-    """Runs an objective over a schedule. folder: of the checkpoints. clock: seconds from any beginning."""
+    """Runs an objective over a schedule. folder: of the checkpoints. clock: seconds from any beginning.
+
+    parallel: shares the work out between processes, which all run this; the objective must be attached to it.
+    """
 
     def __init__(
         self, objective: Objective, groups: Groups, schedule: Schedule, precision: Precision, device: torch.device,
-        folder: Path, clock: Clock = time.perf_counter,
+        folder: Path, clock: Clock = time.perf_counter, parallel: OneProcess | None = None,
     ) -> None:  # fmt: skip
+        if parallel is None:
+            parallel = OneProcess()
+            parallel.attach(objective)
+        self._parallel = parallel
         self._objective = objective
         self._groups = groups
         self._schedule = schedule
@@ -93,7 +107,7 @@ class Trainer:
         self._optimizer = self._groups.optimizer(self._schedule)
         self._update = Update(
             self._objective, self._optimizer, self._precision, self._device, self._schedule.batch_size, micro_batch,
-            self._schedule.clip,
+            self._schedule.clip, self._parallel,
         )  # fmt: skip
 
     def run(self, on_step: Callable[[Progress], None] | None = None, measure: Measure | None = None) -> dict[str, Any]:
@@ -104,19 +118,23 @@ class Trainer:
         the budget's, and what it gives is under ``measured``. RunError if the loss stays bad or memory is too small;
         StoppedError, with everything saved, after SIGTERM or SIGINT.
         """
-        meter = Meter(self._objective, self._device, self._precision)
+        meter = Meter(self._objective, self._device, self._precision, self._parallel.processes.size)
         with StopSignals() as signals:
             state = self._restored() or self._planned()
-            state = self._train(state, meter, signals, on_step, measure)
+            try:
+                state = self._train(state, meter, signals, on_step, measure)
+            except MemoryRanOutError as error:
+                write_aside(self._folder / _MICRO_BATCH, json.dumps(error.micro_batch))
+                raise
         self._groups.only("all")
         plan, guard = state.plan, state.guard
-        if signals.received is not None:
+        asked = self._parallel.asked(signals.received)
+        if asked is not None:
             done = f"step {state.step:,} of {plan.steps:,}"
-            raise StoppedError(
-                f"Stopped by {signals.received.name} after {done}, with everything saved.", signals.received
-            )
-        if measure:
-            _measure(state, state.seconds, measure)
+            raise StoppedError(f"Stopped by {signal.Signals(asked).name} after {done}, with everything saved.", asked)
+        self._parallel.publish()
+        if measure and self._parallel.leads:
+            state.measured.append(_point(state.step, state.seconds, measure))
         return {
             "steps": plan.steps, "head_steps": plan.embeddings_from,
             "embedding_steps": state.stage_steps.get("embeddings", 0),
@@ -130,23 +148,23 @@ class Trainer:
         self, state: State, meter: Meter, signals: StopSignals, on_step: Callable[[Progress], None] | None,
         measure: Measure | None,
     ) -> State:  # fmt: skip
-        schedule, clock = self._schedule, RunClock(state.seconds, self._clock)
+        schedule, clock, parallel = self._schedule, RunClock(state.seconds, self._clock), self._parallel
         stage: Stage | None = None
         pending: Pending = []
         saved, writing = clock(), 0.0
         meter.restart(saved)
-        while state.step < state.plan.steps and signals.received is None:
+        parallel.decide(signals.received, False)
+        while state.step < state.plan.steps and parallel.asked(signals.received) is None:
             if measure and not state.measured and state.step == state.plan.embeddings_from:
-                with clock.stopped():  # the budget is for training
-                    _measure(state, clock(), measure)
+                self._measure(state, clock, measure)
             if state.plan.stage(state.step) != stage:
                 stage = state.plan.stage(state.step)
-                self._groups.only(stage)
+                self._begin(stage)
             self._step(state, stage, pending, meter)
 
             late = schedule.seconds is not None and clock() >= schedule.seconds
             due = clock() - saved >= max(schedule.checkpoint_seconds, _WRITING * writing)
-            saving = due or late or signals.received is not None
+            saving = parallel.decide(signals.received, due or late)
             measuring = measure and state.plan.due(state.step, len(state.measured), schedule.evaluations)
             if not saving and not measuring and state.step % state.plan.interval and state.step < state.plan.steps:
                 continue
@@ -160,6 +178,7 @@ class Trainer:
                 state.pace.correct(clock())
                 left = usable(schedule, schedule.seconds - clock(), clock() - saved, writing)
                 state.plan.fit(state.step, left, state.pace.cost)
+                state.plan, state.pace = parallel.agree((state.plan, state.pace))
             last = state.step == state.plan.steps
             if last or state.step % state.plan.interval == 0:
                 line = meter.line(state.step, state.plan, stage, _means(state), self._rate(stage), clock())
@@ -168,14 +187,27 @@ class Trainer:
                 if on_step:
                     on_step(line)
             if measure and measuring and not last:
-                with clock.stopped():
-                    _measure(state, clock(), measure)
+                self._measure(state, clock, measure)
             if saving or last:
                 state.seconds = before = clock()
                 self._save(state)
                 saved = clock()
                 writing = saved - before if schedule.checkpoint_seconds else 0.0
         return state
+
+    def _begin(self, stage: Stage) -> None:
+        """Has the parameters of a stage train, and no others."""
+        self._groups.only(stage)
+        self._parallel.new_stage()
+
+    def _measure(self, state: State, clock: RunClock, measure: Measure) -> None:
+        """Has the leader measure the models as they are now, while the others and the clock wait."""
+        with clock.stopped():  # the budget is for training
+            self._parallel.publish()
+            if self._parallel.leads:
+                state.measured.append(_point(state.step, clock(), measure))
+            state.measured = self._parallel.agree(state.measured)
+            self._parallel.withdraw()
 
     def _step(self, state: State, stage: Stage, pending: Pending, meter: Meter) -> None:
         """Enqueues the next step, unless the guard has it left out."""
@@ -196,7 +228,7 @@ class Trainer:
 
     def _look(self, state: State, pending: Pending) -> Bad | None:
         """Waits for the device and takes in the losses of the steps since the last time; gives the first bad one."""
-        readings = read_losses(pending)
+        readings = self._parallel.total(read_losses(pending))
         pending.clear()
         bad = state.guard.judge(readings)
         for _, losses in readings:
@@ -217,20 +249,29 @@ class Trainer:
 
     def _save(self, state: State) -> None:
         state.micro_batch, state.out_of_memory = self._update.micro_batch, self._update.out_of_memory
-        tensors = training_tensors(self._parameters, self._optimizer)
+        tensors = training_tensors(self._parameters, self._optimizer, self._parallel.whole)
         if self._update.loss_scale:
             tensors |= self._update.loss_scale.tensors()
-        save_checkpoint(self._folder, state.step, tensors, asdict(state), self._schedule.checkpoints_kept)
+        if self._parallel.leads:
+            save_checkpoint(self._folder, state.step, tensors, asdict(state), self._schedule.checkpoints_kept)
 
     def _restored(self) -> State | None:
         """The state of the newest checkpoint, its tensors put back; None without one."""
-        checkpoint = load_checkpoint(self._folder)
-        if checkpoint is None:
+        checkpoint = load_checkpoint(self._folder) if self._parallel.leads else None
+        found = self._parallel.agree((checkpoint.step, checkpoint.state) if checkpoint else None)
+        if found is None:
             return None
-        restore_training(checkpoint.tensors, self._parameters, self._optimizer)
+        step, saved = found
+        tensors = checkpoint.tensors if checkpoint else read_tensors(self._folder, step)
+        restore_training(tensors, self._parameters, self._optimizer, self._parallel.share)
         if self._update.loss_scale:
-            self._update.loss_scale.restore(checkpoint.tensors)
-        state = State.from_json(checkpoint.state)
+            self._update.loss_scale.restore(tensors)
+        state = State.from_json(saved)
+        note = self._folder / _MICRO_BATCH
+        if self._parallel.agree(note.is_file()):
+            smaller = int(json.loads(note.read_text(encoding="utf-8")))
+            if smaller < state.micro_batch:
+                state.micro_batch, state.out_of_memory = smaller, state.out_of_memory + 1
         self._update.micro_batch, self._update.out_of_memory = state.micro_batch, state.out_of_memory
         return state
 
@@ -251,6 +292,7 @@ class Trainer:
         planning = self._clock() - began
         plan = layout(schedule, bool(self._groups.head), steps)
         state = State(plan, Pace(cost, since=planning), self._update.micro_batch, seconds=planning, planning=planning)
+        state = self._parallel.agree(state)
         self._save(state)
         return state
 
@@ -260,7 +302,7 @@ class Trainer:
         has: dict[Stage, bool] = {"head": bool(self._groups.head), "embeddings": share > 0, "all": share < 1}
         cost = {}
         for stage in (stage for stage, there in has.items() if there):
-            self._groups.only(stage)
+            self._begin(stage)
             for sample in range(samples + 1):
                 if sample == 1:  # the first step of a kind is slower than the others
                     began = self._clock()
@@ -270,8 +312,8 @@ class Trainer:
         return {str(stage): seconds for stage, seconds in cost.items()}
 
 
-def _measure(state: State, seconds: float, measure: Measure) -> None:
-    state.measured.append({"step": state.step, "seconds": round(seconds, 3), **measure()})
+def _point(step: int, seconds: float, measure: Measure) -> dict[str, Any]:
+    return {"step": step, "seconds": round(seconds, 3), **measure()}
 
 
 def _means(state: State) -> dict[str, float]:

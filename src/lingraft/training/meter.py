@@ -62,12 +62,13 @@ class Meter:
     """Counts between two lines.
 
     peak: what this machine's matrix products reach, FLOP/s, measured at once in about a second; None where the
-    objective's own FLOP are not known.
+    objective's own FLOP are not known. devices: as many such machines are at work.
     """
 
-    def __init__(self, objective: Objective, device: torch.device, precision: Precision) -> None:
+    def __init__(self, objective: Objective, device: torch.device, precision: Precision, devices: int = 1) -> None:
         self._device = device
         self._objective = objective
+        self._devices = devices
         self.peak = matrix_rate(device, DTYPES[precision]) if objective.flop_per_token(True) else None
         self.restart(0.0)
 
@@ -91,7 +92,7 @@ class Meter:
         progress = Progress(
             step, plan.steps, stage, losses, rate, self._tokens / seconds, now,
             seconds_to_go=(plan.steps - step) * seconds / max(1, self._steps),
-            peak_share=self._flop / seconds / self.peak if self.peak else None,
+            peak_share=self._flop / seconds / (self.peak * self._devices) if self.peak else None,
             waiting_share=(self._objective.waiting.seconds - self._waited) / seconds,
             memory_mb=device_memory_mb(self._device),
         )  # fmt: skip

@@ -1,0 +1,29 @@
+"""The command line in several processes of a launcher: the first one speaks."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+
+from ..errors import LeaderError, LingraftError
+from ..processes import environment_rank, processes
+
+
+def spoken_once(command: Callable[[], object]) -> None:
+    """Runs a command; of several processes all but the first are silent, unless one fails where the first does not."""
+    rank = environment_rank()
+    if rank == 0:
+        command()
+        return
+    try:
+        # what is wrong with the command line is wrong for all, and the first says so
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            command()
+    except LeaderError as error:
+        processes().await_end()
+        sys.exit(error.exit_status)
+    except LingraftError as error:
+        error.args = (f"process {rank}: {error}", *error.args[1:])
+        raise
