@@ -318,6 +318,7 @@ def _joined() -> Processes:
     """Kept as long as the interpreter lives, as torch's process group is."""
     import torch
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     if dist.is_initialized():
@@ -333,7 +334,9 @@ def _joined() -> Processes:
                 "CUDA_VISIBLE_DEVICES=''."
             )
         torch.cuda.set_device(local)
-    store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
+    launcher_store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
+    # torchrun keeps its store when it starts all processes again, with the addresses of those that are gone
+    store = PrefixStore(f"lingraft-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", launcher_store)
     dist.init_process_group(
         "nccl" if cuda else "gloo", store=store, rank=rank, world_size=size, timeout=_TIMEOUT,
         device_id=torch.device("cuda", local) if cuda else None,
