@@ -58,7 +58,7 @@ class OneProcess:
     # ---- what is trained
 
     def models(self, source: LanguageModel, target: LanguageModel) -> tuple[LanguageModel, LanguageModel]:
-        """The models to train in place of these, which share their body already; see `published`."""
+        """The models to train in place of these, which share their body already; see `publish`."""
         return source, target
 
     def attach(self, objective: Objective) -> None:
