@@ -113,9 +113,12 @@ def _silent(*_: Any, **__: Any) -> None:
 
 
 class SeveralProcesses(Processes):
-    """See `Processes`, over torch.distributed, whose default process group must be there. store: a fresh one of it."""
+    """See `Processes`, over torch.distributed, whose default process group must be there.
 
-    def __init__(self, store: Store) -> None:
+    store: of that group. ours: the group is to go when the interpreter ends.
+    """
+
+    def __init__(self, store: Store, ours: bool = False) -> None:
         import torch.distributed as dist
 
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
@@ -123,12 +126,17 @@ class SeveralProcesses(Processes):
         self._group = dist.new_group(backend="gloo", timeout=_LONG_TIMEOUT)
         self._messages = 0
         self._working = self._training = False
-        if self.leads:
-            atexit.register(self._end)
+        self._closing = ours  # the process group, at the end
+        atexit.register(self._end)
 
     def _end(self) -> None:
+        import torch.distributed as dist
+
         with suppress(RuntimeError):
-            self._store.set("lingraft/over", "")
+            if self.leads:
+                self._store.set("lingraft/over", "")
+        if self._closing and dist.is_initialized():  # after a failure it might wait for an exchange that nobody ends
+            dist.destroy_process_group()
 
     def await_end(self) -> None:
         """Waits until the leader has nothing more to say and ends, but not for long.
@@ -191,6 +199,7 @@ class SeveralProcesses(Processes):
             status = error.exit_status if isinstance(error, LingraftError) else 1
             self._post("failed", str(lost or error), status)
             if self._training and not isinstance(error, StoppedError):
+                self._closing = False
                 dist.destroy_process_group(self._group)  # wakes those that wait for this process
             self._await_hearers()
             if lost:
@@ -234,6 +243,7 @@ class SeveralProcesses(Processes):
         """Raises the leader's error where it has failed too, else this one."""
         if isinstance(error, StoppedError):  # agreed on; the leader raises it when everything is saved
             self._next()
+        self._closing = False
         self._store.set(f"lingraft/failed/{self.rank}", str(error) or type(error).__name__)
         self._next(_PATIENCE)
         raise error
@@ -318,6 +328,7 @@ def _joined() -> Processes:
     """Kept as long as the interpreter lives, as torch's process group is."""
     import torch
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     if dist.is_initialized():
@@ -333,14 +344,14 @@ def _joined() -> Processes:
                 "CUDA_VISIBLE_DEVICES=''."
             )
         torch.cuda.set_device(local)
-    store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
+    launcher_store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
+    # torchrun keeps its store when it starts all processes again, with the addresses of those that are gone
+    store = PrefixStore(f"lingraft-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", launcher_store)
     dist.init_process_group(
         "nccl" if cuda else "gloo", store=store, rank=rank, world_size=size, timeout=_TIMEOUT,
         device_id=torch.device("cuda", local) if cuda else None,
     )  # fmt: skip
-    joined = SeveralProcesses(store)
-    atexit.register(dist.destroy_process_group)
-    return joined
+    return SeveralProcesses(store, ours=True)
 
 
 def leading(function: Callable[P, T]) -> Callable[P, T]:
