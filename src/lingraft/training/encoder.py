@@ -196,9 +196,3 @@ def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
         return model(inputs_embeds=hidden).logits  # type: ignore[no-any-return]
     finally:
         setattr(model, prefix, base)
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Nats for each label: float (rows, k) of logits (rows, k, vocabulary), in float32 or better."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    return F.cross_entropy(wide.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)

@@ -15,7 +15,8 @@ from ..surgery import LanguageModel
 from ..vocabulary import all_special_ids, special_ids
 from .attention import documents_of
 from .data import Array, PackedBlocks, text_marks
-from .encoder import cross_entropy, embed_tokens, flop_forward, head_logits, hidden_states
+from .encoder import embed_tokens, flop_forward, head_logits, hidden_states
+from .loss import cross_entropy
 from .masking import Masked, MaskScheme, generator_for, mask_tokens
 from .objectives import by_language, draws
 from .timing import Stopwatch

@@ -11,8 +11,9 @@ from ..recipe import ONLY
 from ..surgery import LanguageModel
 from .attention import first_position
 from .data import Array, LengthBatches, pad
-from .encoder import cross_entropy, embed_tokens, flop_forward, head_logits, hidden_states
+from .encoder import embed_tokens, flop_forward, head_logits, hidden_states
 from .language_modelling import special_tokens
+from .loss import cross_entropy
 from .masking import Masked, MaskScheme, generator_for, mask_tokens
 from .timing import Stopwatch
 
