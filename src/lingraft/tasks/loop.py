@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from ..errors import RecipeError, RunError
 from ..training.data import LengthBatches
 from ..training.encoder import layers_of
+from ..training.memory import memory_kept
 from ..training.precision import autocast, default_device, resolve_precision
 from .settings import FinetuneSettings
 
@@ -183,7 +184,7 @@ def train_task(
     dev: Scores = {}
     seen, began, last = 0, time.perf_counter(), -math.inf
     model.train()
-    with _repeatable(settings.seed), _noise(task.encoder, settings.embedding_noise):
+    with _repeatable(settings.seed), _noise(task.encoder, settings.embedding_noise), memory_kept(device):
         for step in range(steps):
             rate = _rate(step, steps, settings.warmup_share)
             for group in optimizer.param_groups:

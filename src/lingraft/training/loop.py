@@ -25,6 +25,7 @@ from ..cache import write_aside
 from ..errors import StoppedError
 from .checkpoint import load_checkpoint, read_tensors, restore_training, save_checkpoint, training_tensors
 from .guard import Bad, Guard, read_losses
+from .memory import memory_kept
 from .meter import Meter, Progress
 from .objectives import Objective
 from .parallel import MemoryRanOutError, OneProcess
@@ -119,7 +120,7 @@ class Trainer:
         StoppedError, with everything saved, after SIGTERM or SIGINT.
         """
         meter = Meter(self._objective, self._device, self._precision, self._parallel.processes.size)
-        with StopSignals() as signals:
+        with StopSignals() as signals, memory_kept(self._device):
             state = self._restored() or self._planned()
             try:
                 state = self._train(state, meter, signals, on_step, measure)
