@@ -222,3 +222,4 @@ if __name__ == "__main__":
     for number, line in enumerate(sys.stdin):
         sys.stdout.write(json.dumps(run(json.loads(line), number)) + "\n")
         sys.stdout.flush()
+    os._exit(0)  # all there is to clean up is what was imported

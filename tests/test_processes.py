@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from conftest import Ranks, returned
+from lingraft.errors import LeaderError, LingraftError, RecipeError
+from lingraft.processes import processes
 
 
 def test_the_leader_works_and_the_others_help(tmp_path: Path, ranks: Ranks):
@@ -29,6 +32,18 @@ def test_what_fails_elsewhere_is_told_by_the_leader_too(tmp_path: Path, ranks: R
     first, second = ranks("share_of_work", 2, tmp_path, fails="follower")["results"]
     assert second["error"] == "RunError: the disk is full"
     assert first["error"] == "RunError: Process 1 of 2 (counted from 0) has failed: the disk is full"
+
+
+@pytest.mark.parametrize(("rank", "error"), [(0, RecipeError), (1, LeaderError)])
+def test_more_processes_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch, rank: int, error: type[LingraftError]):
+    for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "x",
+                        "MASTER_PORT": 1}.items():  # fmt: skip
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(error, match="2 processes were started on a machine with 1 CUDA cards") as caught:
+        processes()
+    assert caught.value.exit_status == 2
 
 
 @pytest.fixture
@@ -68,14 +83,14 @@ def test_stopped_with_two_processes_and_resumed_with_one(tmp_path: Path, ranks: 
     """And the other way round, to what one process makes in one go."""
     whole = ranks("command", 1, tmp_path, line=[*options, "--out", str(tmp_path / "whole")])
     assert whole["results"][0]["returned"]["status"] == 0
-    for processes, then, rank in ((2, 1, 1), (1, 2, 0)):
-        out = tmp_path / f"run{processes}"
+    for first, then, rank in ((2, 1, 1), (1, 2, 0)):
+        out = tmp_path / f"run{first}"
         line = [*options, "--out", str(out), "--quiet"]
-        done = ranks("command", processes, tmp_path, line=line, die={"rank": rank, "step": 3})
-        assert [result["returned"]["status"] for result in done["results"]] == processes * [143]
-        told = heard(tmp_path, processes, "err")
+        done = ranks("command", first, tmp_path, line=line, die={"rank": rank, "step": 3})
+        assert [result["returned"]["status"] for result in done["results"]] == first * [143]
+        told = heard(tmp_path, first, "err")
         assert "Stopped by SIGTERM after step 4 of 6, with everything saved. Go on with: lingraft resume" in told[0]
-        assert told[1:] == [""] * (processes - 1)
+        assert told[1:] == [""] * (first - 1)
         done = ranks("command", then, tmp_path, line=["resume", str(out), "--json"])
         assert [result["returned"]["status"] for result in done["results"]] == then * [0]
         told = heard(tmp_path, then, "out")

@@ -338,11 +338,12 @@ def _joined() -> Processes:
     if cuda:
         cards = torch.cuda.device_count()
         if max(local + 1, per_machine) > cards:
-            raise RecipeError(
+            message = (
                 f"{max(local + 1, per_machine)} processes were started on a machine with {cards} CUDA cards; a card "
                 f"takes one. Start {cards} (torchrun --nproc-per-node {cards}), or hide the cards: "
                 "CUDA_VISIBLE_DEVICES=''."
             )
+            raise LeaderError(message, RecipeError.exit_status) if environment_rank() else RecipeError(message)
         torch.cuda.set_device(local)
     launcher_store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
     # torchrun keeps its store when it starts all processes again, with the addresses of those that are gone

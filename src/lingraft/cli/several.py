@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 
@@ -22,7 +23,10 @@ def spoken_once(command: Callable[[], object]) -> None:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             command()
     except LeaderError as error:
-        processes().await_end()
+        try:
+            processes().await_end()
+        except LingraftError:  # there is no way to the leader, which has the same to say
+            time.sleep(2.0)
         sys.exit(error.exit_status)
     except LingraftError as error:
         error.args = (f"process {rank}: {error}", *error.args[1:])
