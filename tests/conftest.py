@@ -18,12 +18,17 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import tiny
 from lingraft.surgery import LanguageModel, from_transformers
 
 torch.set_num_threads(1)
+
+# how fast a busy machine makes examples says nothing of the code
+settings.register_profile("lingraft", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lingraft")
 
 
 @pytest.fixture(scope="session")
