@@ -37,9 +37,12 @@ CPU = torch.device("cpu")
 
 def train(
     rank: int, folder: Path, objective: str, model: str = "", double: bool = False, die: dict | None = None,
-    checkpoints: str = "checkpoints", **keys,
+    checkpoints: str = "checkpoints", second: int = 0, **keys,
 ) -> dict:  # fmt: skip
-    """Trains a small model, leaving its weights in weights.pt; die: rank and step at which a process ends at once."""
+    """Trains a small model, leaving its weights in weights.pt.
+
+    die: rank and step at which a process ends at once. second: sentence pairs of a second language, for distill.
+    """
     if objective == "distill":
         source = load_model(model)
     else:
@@ -55,7 +58,11 @@ def train(
     lines = tiny.english_lines(50)
     if objective == "distill":
         pairs = list(zip(lines, lines[1:] + lines[:1], strict=True))
-        trainer = distillation_trainer(source, target, pairs, recipe, 3, folder / checkpoints)
+        targets, bitexts = target, pairs
+        if second:
+            other = graft(source, source.tokenizer, build_table(source.tokenizer, source.tokenizer), seed=1)
+            targets, bitexts = {"fr": target, "hi": other}, {"fr": pairs, "hi": pairs[:second]}
+        trainer = distillation_trainer(source, targets, bitexts, recipe, 3, folder / checkpoints)
     else:
         text = text_stream(source, encode(source.tokenizer, lines))
         trainer = language_model_trainer(

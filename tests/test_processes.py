@@ -68,11 +68,12 @@ def distance(one: Path, other: Path) -> float:
 
 
 def test_bad_input_is_told_once_and_ends_all_with_status_2(tmp_path: Path, ranks: Ranks, options: list[str]):
-    for line in ([*options[:4], "--bitext", "nowhere.tsv", "--out", str(tmp_path / "run")], ["transfer", "--no-such"]):
+    nowhere = [*options[:4], "--bitext", "nowhere.tsv", "--out", str(tmp_path / "run")]
+    for line, told in ((nowhere, "nowhere.tsv"), (["transfer", "--no-such"], "No such option"), (options, "--out DIR")):
         done = ranks("command", 2, tmp_path, line=line)
         assert [result["returned"]["status"] for result in done["results"]] == [2, 2]
         first, second = heard(tmp_path, 2, "err")
-        assert first.count("nowhere.tsv" if "--bitext" in line else "No such option") == 1
+        assert first.count(told) == 1
         assert "Traceback" not in first
         assert second == ""
         assert heard(tmp_path, 2, "out") == ["", ""]

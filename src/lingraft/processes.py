@@ -53,6 +53,11 @@ def environment_rank() -> int:
     return int(os.environ["RANK"]) if _launched() else 0
 
 
+def joined() -> bool:
+    """Whether this process has met the others of its launcher."""
+    return _joined.cache_info().currsize > 0
+
+
 def _launched() -> bool:
     return all(os.environ.get(name) for name in _ENVIRONMENT) and int(os.environ["WORLD_SIZE"]) > 1
 
@@ -244,7 +249,10 @@ class SeveralProcesses(Processes):
         if isinstance(error, StoppedError):  # agreed on; the leader raises it when everything is saved
             self._next()
         self._closing = False
-        self._store.set(f"lingraft/failed/{self.rank}", str(error) or type(error).__name__)
+        try:
+            self._store.set(f"lingraft/failed/{self.rank}", str(error) or type(error).__name__)
+        except RuntimeError as gone:  # the leader held the store
+            raise LeaderError("the leader is gone", 1) from gone
         self._next(_PATIENCE)
         raise error
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 import tiny
 from lingraft.corpus import TokenStream
-from lingraft.errors import CorpusError, RunError
+from lingraft.errors import CorpusError, RunError, StoppedError
 from lingraft.evidence import build_table, encode
 from lingraft.recipe import TrainingRecipe
 from lingraft.surgery import LanguageModel, from_transformers, graft, load_model, vocabulary_parameters
@@ -100,6 +101,31 @@ def test_a_killed_run_measures_what_it_would_have(tmp_path, kill_at, checkpoint_
         mlm(tmp_path / "killed", kill_at, measured=[], **keys)
     mlm(tmp_path / "killed", measured=resumed, **keys)
     assert [{**entry, "seconds": 0} for entry in resumed] == [{**entry, "seconds": 0} for entry in whole]
+
+
+def test_a_signal_while_something_is_measured_loses_nothing(tmp_path):
+    whole = mlm(tmp_path / "whole", fresh_head=True)
+    calls = 0
+
+    def measure() -> dict[str, float]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return {"call": calls}
+
+    source, target = models()
+    keys = {"steps": 12, "batch_size": 2, "sequence_length": 16, "head_steps": 3, "checkpoint_seconds": 3600}
+    recipe = TrainingRecipe(objective="mlm", precision="float32", evaluations=3, **keys)
+    texts = streams(source, target, tiny.cipher_pairs(60))
+    trainer = language_model_trainer(
+        source, target, *texts, resolve_training(recipe, "masked"), 0, tmp_path / "stopped", True
+    )
+    with pytest.raises(StoppedError, match=r"after step 7 of 12, with everything saved"):
+        trainer.run(measure=measure)
+    assert (tmp_path / "stopped" / "step-000000007").is_dir()
+    resumed = mlm(tmp_path / "stopped", fresh_head=True, evaluations=3, checkpoint_seconds=3600)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_killed_between_checkpoints(tmp_path: Path):

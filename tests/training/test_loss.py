@@ -40,6 +40,17 @@ def test_it_is_the_cross_entropy_of_the_whole_with_its_gradient(monkeypatch, ent
         torch.testing.assert_close(cross_entropy(logits, labels), found.detach(), rtol=1e-6, atol=1e-5)
 
 
+def test_fp16_keeps_what_the_loss_scale_makes_large_enough():
+    random = torch.Generator().manual_seed(5)
+    logits = (3 * torch.randn(1, 4, 20_000, generator=random)).half().requires_grad_(True)
+    labels = torch.tensor([[1, 2, 3, 4]])
+    exact = torch.autograd.grad(65_536 * F.cross_entropy(logits.double()[0], labels[0], reduction="sum"), logits)[0]
+    (found,) = torch.autograd.grad(65_536 * cross_entropy(logits, labels).sum(), logits)
+    assert found.dtype == torch.float16
+    assert float((found == 0).float().mean()) < 0.01
+    torch.testing.assert_close(found, exact.half(), rtol=4e-3, atol=1e-6)
+
+
 def test_its_gradient_by_finite_differences():
     logits, labels, weights = case(torch.float64, vocabulary=7)
     small = (logits.detach()[1:] / 5).requires_grad_(True)

@@ -73,6 +73,19 @@ def test_a_batch_too_small_for_all_processes(tmp_path: Path, ranks: Ranks, sente
         close(one["history"], three["history"], 2e-3)
 
 
+@pytest.mark.parametrize("micro_batch", [None, 1])
+def test_languages_run_out_of_sentences_at_different_steps(
+    tmp_path: Path, ranks: Ranks, sentence_model_folder, micro_batch
+):
+    """One sentence of one language is left at the end of its epoch, while the other has as many as always."""
+    keys = {"objective": "distill", "model": str(sentence_model_folder), "steps": 10, "embeddings_share": 0.2,
+            "second": 13, "micro_batch": micro_batch}  # fmt: skip
+    one = returned(ranks("train", 1, tmp_path / "one", **keys))
+    for how in ("ddp", "fsdp"):
+        two = returned(ranks("train", 2, tmp_path / how, parallel=how, **keys))
+        close(one["history"], two["history"], 2e-3)
+
+
 @pytest.mark.parametrize(("first", "last"), [("ddp", "ddp"), ("fsdp", "ddp"), ("ddp", "fsdp")])
 def test_killed_with_two_goes_on_with_one_and_with_two_again(tmp_path: Path, ranks: Ranks, first: str, last: str):
     """In the end there are the weights of a run that was never interrupted, with DDP bit for bit."""

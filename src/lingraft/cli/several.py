@@ -9,7 +9,10 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 
 from ..errors import LeaderError, LingraftError
-from ..processes import environment_rank, processes
+from ..processes import environment_rank, joined, processes
+
+#: seconds the first process has to tell what is wrong
+_TELLING = 2.0
 
 
 def spoken_once(command: Callable[[], object]) -> None:
@@ -29,5 +32,8 @@ def spoken_once(command: Callable[[], object]) -> None:
             time.sleep(2.0)
         sys.exit(error.exit_status)
     except LingraftError as error:
+        if not joined():  # wrong for all, and told by the first; which a launcher must not end before it is told
+            time.sleep(_TELLING)
+            sys.exit(error.exit_status)
         error.args = (f"process {rank}: {error}", *error.args[1:])
         raise

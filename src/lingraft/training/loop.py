@@ -121,15 +121,19 @@ class Trainer:
         """
         meter = Meter(self._objective, self._device, self._precision, self._parallel.processes.size)
         with StopSignals() as signals, memory_kept(self._device):
-            state = self._restored() or self._planned()
             try:
+                state = self._restored() or self._planned()
                 state = self._train(state, meter, signals, on_step, measure)
             except MemoryRanOutError as error:
+                self._folder.mkdir(parents=True, exist_ok=True)
                 write_aside(self._folder / _MICRO_BATCH, json.dumps(error.micro_batch))
                 raise
+            self._parallel.decide(
+                signals.received, False
+            )  # all is saved; a signal that came since the last step counts
         self._groups.only("all")
         plan, guard = state.plan, state.guard
-        asked = self._parallel.asked(signals.received)
+        asked = self._parallel.asked
         if asked is not None:
             done = f"step {state.step:,} of {plan.steps:,}"
             raise StoppedError(f"Stopped by {signal.Signals(asked).name} after {done}, with everything saved.", asked)
@@ -155,7 +159,7 @@ class Trainer:
         saved, writing = clock(), 0.0
         meter.restart(saved)
         parallel.decide(signals.received, False)
-        while state.step < state.plan.steps and parallel.asked(signals.received) is None:
+        while state.step < state.plan.steps and parallel.asked is None:
             if measure and not state.measured and state.step == state.plan.embeddings_from:
                 self._measure(state, clock, measure)
             if state.plan.stage(state.step) != stage:
@@ -268,18 +272,26 @@ class Trainer:
         if self._update.loss_scale:
             self._update.loss_scale.restore(tensors)
         state = State.from_json(saved)
-        note = self._folder / _MICRO_BATCH
-        if self._parallel.agree(note.is_file()):
-            smaller = int(json.loads(note.read_text(encoding="utf-8")))
-            if smaller < state.micro_batch:
-                state.micro_batch, state.out_of_memory = smaller, state.out_of_memory + 1
+        smaller = self._noted()
+        if smaller is not None and smaller < state.micro_batch:
+            state.micro_batch, state.out_of_memory = smaller, state.out_of_memory + 1
         self._update.micro_batch, self._update.out_of_memory = state.micro_batch, state.out_of_memory
         return state
+
+    def _noted(self) -> int | None:
+        """The micro-batch to go on with after memory ran out in one of several processes."""
+        note = self._folder / _MICRO_BATCH
+        noted = note.is_file() and self._parallel.leads
+        return self._parallel.agree(int(json.loads(note.read_text(encoding="utf-8"))) if noted else None)
 
     def _planned(self) -> State:
         """The state in front of the first step, saved."""
         schedule, began = self._schedule, self._clock()
         cost: dict[str, float] = {}
+        smaller = self._noted()
+        if smaller is not None and smaller < self._update.micro_batch:
+            self._update.micro_batch = smaller
+            self._update.out_of_memory += 1
         if schedule.steps is not None:
             steps = schedule.steps
         elif schedule.tokens is not None:

@@ -46,7 +46,8 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        gradient = torch.empty_like(logits)
+        # fp16 has too small a range for what is not scaled yet (`lingraft.training.precision.LossScale`)
+        gradient = torch.empty_like(logits, dtype=torch.float32 if logits.dtype == torch.float16 else None)
         losses = []
         parts = _parts(logits, labels)
         for (part, some), slope in zip(parts, gradient.split(parts[0][0].shape[0]), strict=True):
@@ -58,7 +59,7 @@ class _CrossEntropy(torch.autograd.Function):
             shares /= total
             shares.scatter_add_(1, true, shares.new_full(true.shape, -1.0))
             slope.copy_(shares)
-        ctx.gradient = gradient
+        ctx.gradient, ctx.type = gradient, logits.dtype
         return torch.cat(losses)
 
     @staticmethod
@@ -68,4 +69,4 @@ class _CrossEntropy(torch.autograd.Function):
         if gradient is None:
             raise RuntimeError("the gradient of this cross-entropy was taken before; it can be taken once")
         ctx.gradient = None
-        return gradient.mul_(outer[0].unsqueeze(1).to(gradient.dtype)), None
+        return gradient.mul_(outer[0].unsqueeze(1).to(gradient.dtype)).to(ctx.type), None

@@ -23,8 +23,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 #: no block of its own mapping, and nothing given back at the end of the heap, which grows by 64 MB
 _KEEPING = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 1 << 26}
 
-#: what glibc starts with; that the second adapts itself to what is freed ends with the first call of mallopt
-_USUAL = {_M_MMAP_MAX: 65_536, _M_MMAP_THRESHOLD: 1 << 17, _M_TRIM_THRESHOLD: 1 << 17, _M_TOP_PAD: 1 << 17}
+#: what glibc comes to by itself in a process that frees large blocks; with the first call of mallopt it stops adapting
+_USUAL = {_M_MMAP_MAX: 65_536, _M_MMAP_THRESHOLD: 1 << 25, _M_TRIM_THRESHOLD: 1 << 26, _M_TOP_PAD: 1 << 17}
 
 
 @contextmanager

@@ -139,9 +139,10 @@ class OneProcess:
         self._asked = received
         return saving or received is not None
 
-    def asked(self, received: int | None) -> int | None:
-        """The signal that ends the run, if there was one."""
-        return received
+    @property
+    def asked(self) -> int | None:
+        """The signal that ends the run, if one was there when it was last decided whether to save."""
+        return self._asked
 
     def total(self, readings: Readings) -> Readings:
         """Losses of steps summed over processes."""
@@ -181,9 +182,6 @@ class _Several(OneProcess):
         signal, due = self.processes.largest([received or 0, int(saving and self.leads)])
         self._asked = self._asked or signal or None
         return bool(due) or self._asked is not None
-
-    def asked(self, received: int | None) -> int | None:  # noqa: ARG002
-        return self._asked
 
     def total(self, readings: Readings) -> Readings:
         from .update import NOT_FINITE

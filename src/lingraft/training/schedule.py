@@ -137,10 +137,12 @@ class Plan:
         return "head" if position < self.embeddings_from else "embeddings" if position < self.all_from else "all"
 
     def due(self, step: int, measured: int, evaluations: int) -> bool:
-        """Whether the next of the evenly spread evaluations lies behind, after the one before them and others."""
-        share = measured / evaluations
-        mark = self.embeddings_from + share * (self.planned - self.embeddings_from)
-        return 0 < measured < evaluations and self.position(step) >= mark
+        """Whether the next evaluation is due: one behind the head's warm-up, then evenly spread ones, but not the last.
+
+        measured: how many there were.
+        """
+        mark = self.embeddings_from + measured / evaluations * (self.planned - self.embeddings_from)
+        return measured < evaluations and self.position(step) >= mark
 
     def set_rates(
         self, optimizer: torch.optim.Optimizer, step: int, warmup_share: float, decay: str = "linear"
