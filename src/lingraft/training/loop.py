@@ -128,9 +128,8 @@ class Trainer:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 write_aside(self._folder / _MICRO_BATCH, json.dumps(error.micro_batch))
                 raise
-            self._parallel.decide(
-                signals.received, False
-            )  # all is saved; a signal that came since the last step counts
+            # everything is saved by now, and a signal that came since the last step counts
+            self._parallel.decide(signals.received, False)
         self._groups.only("all")
         plan, guard = state.plan, state.guard
         asked = self._parallel.asked
