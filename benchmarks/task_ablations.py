@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.corpus import read_lines
-from tasks import lingraft
+from tasks import lab_file, lingraft
 
 #: option by name: settings of lingraft finetune
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
@@ -60,11 +60,6 @@ ENGLISH = {
 }
 
 
-def file(lab: Path, name: str) -> Path:
-    """A file of the lab, compressed or not."""
-    return next(path for path in (lab / name, lab / f"{name}.zst") if path.is_file())
-
-
 def shortened(path: Path, examples: int, out: Path) -> Path:
     """The first examples of a training file: lines below a header, or sentences between blank lines."""
     if not out.is_file():
@@ -99,9 +94,9 @@ def row(arguments: argparse.Namespace, name: str, settings: dict[str, Any], trai
             **settings,
         }
         sets = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
-        lingraft("finetune", task, "--model", arguments.model, "--train", train, "--dev", file(arguments.lab, dev),
+        lingraft("finetune", task, "--model", arguments.model, "--train", train, "--dev", lab_file(arguments.lab, dev),
                  "--out", trained, "--seeds", arguments.seeds, "--oracle", target[watched],
-                 "--oracle-dev", file(arguments.lab, languages[watched]), *sets)  # fmt: skip
+                 "--oracle-dev", lab_file(arguments.lab, languages[watched]), *sets)  # fmt: skip
     run = json.loads((trained / "run.json").read_text(encoding="utf-8"))
     found = {
         "en": statistics.mean(report["dev"][score] for report in run["runs"]),
@@ -111,7 +106,7 @@ def row(arguments: argparse.Namespace, name: str, settings: dict[str, Any], trai
         swapped = work / f"{name}-{language}"
         if not swapped.is_dir():
             lingraft("swap", "--task-model", trained, "--to", target[language], "--out", swapped)
-        found[language] = lingraft("evaluate", task, "--model", swapped, "--data", file(arguments.lab, data))[score]
+        found[language] = lingraft("evaluate", task, "--model", swapped, "--data", lab_file(arguments.lab, data))[score]
     done.write_text(json.dumps(found), encoding="utf-8")
     return found
 
@@ -133,7 +128,7 @@ def main() -> None:
     arguments.lab = Path(arguments.lab)
     work = arguments.out / "ablations" / arguments.task
     work.mkdir(parents=True, exist_ok=True)
-    source = file(arguments.lab, ENGLISH[arguments.task][0])
+    source = lab_file(arguments.lab, ENGLISH[arguments.task][0])
     train = shortened(source, arguments.examples, work / f"train-{arguments.examples}{Path(source.stem).suffix}")
     languages = list(DEV[arguments.task])
     watched = languages[0]

@@ -42,6 +42,11 @@ def lingraft(*arguments: object) -> Result:
     return result
 
 
+def lab_file(lab: Path, name: str) -> Path:
+    """A file of the lab, compressed or not."""
+    return next(path for path in (lab / name, lab / f"{name}.zst") if path.is_file())
+
+
 class Bench:
     """One task: trained models, swapped ones and scores below one folder."""
 
@@ -52,15 +57,11 @@ class Bench:
         self.arguments = arguments
         self.work.mkdir(parents=True, exist_ok=True)
 
-    def file(self, name: str) -> Path:
-        """A file of the lab, compressed or not."""
-        return next(path for path in (self.lab / name, self.lab / f"{name}.zst") if path.is_file())
-
     def tests(self, language: str) -> list[Path]:
         """Test files of a language."""
         if self.task == "nli":
-            return [self.file(f"xnli/test.{language}.tsv")]
-        return [self.file(f"ud/{name}.conllu") for name in TREEBANKS[language]]
+            return [lab_file(self.lab, f"xnli/test.{language}.tsv")]
+        return [lab_file(self.lab, f"ud/{name}.conllu") for name in TREEBANKS[language]]
 
     def trained(self, encoder: Path) -> Path:
         """The task model on an encoder, fine-tuned in English."""
@@ -73,7 +74,7 @@ class Bench:
             files = ("nli/en.train.tsv", "xnli/dev.en.tsv")
             if self.task == "parse":
                 files = ("ud/en_ewt-ud-train.conllu", "ud/en_ewt-ud-dev.conllu")
-            train, dev = map(self.file, files)
+            train, dev = (lab_file(self.lab, name) for name in files)
             sets = [part for setting in self.arguments.set for part in ("--set", setting)]
             lingraft("finetune", self.task, "--model", encoder, "--train", train, "--dev", dev, "--out", out,
                      "--seeds", self.arguments.seeds, *sets)  # fmt: skip

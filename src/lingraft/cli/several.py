@@ -29,7 +29,7 @@ def spoken_once(command: Callable[[], object]) -> None:
         try:
             processes().await_end()
         except LingraftError:  # there is no way to the leader, which has the same to say
-            time.sleep(2.0)
+            time.sleep(_TELLING)
         sys.exit(error.exit_status)
     except LingraftError as error:
         if not joined():  # wrong for all, and told by the first; which a launcher must not end before it is told
