@@ -18,6 +18,7 @@ import tiny
 from conftest import as_tsv
 from lingraft.errors import CorpusError, RecipeError
 from lingraft.recipe import build_recipe, read_recipe_file
+from plain import assert_loads_without_lingraft
 
 KINDS = {"graft": "masked", "mlm": "masked", "clm": "causal", "distill": "sentence", "headless": "sentence"}
 TARGETS = ["fr/target", "hi/target", "source"]
@@ -113,30 +114,8 @@ def test_the_one_target_of_several_is_refused_and_named(run):
 
 
 def test_the_results_load_without_lingraft(run, tmp_path):
-    folders = {name: str(run(name).directory) for name in KINDS}
-    program = f"""
-import sys
-sys.modules["lingraft"] = None
-import torch
-from sentence_transformers import SentenceTransformer
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
-folders = {folders!r}
-for name, kind in {KINDS!r}.items():
-    for side in {TARGETS!r}:
-        folder = f"{{folders[name]}}/{{side}}"
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        inputs = tokenizer("dàno mù", return_tensors="pt")
-        head = {{"masked": AutoModelForMaskedLM, "causal": AutoModelForCausalLM, "sentence": None}}[kind]
-        if head:
-            logits = head.from_pretrained(folder)(**inputs).logits
-            assert logits.shape == (1, inputs["input_ids"].shape[1], len(tokenizer)), (name, side, logits.shape)
-            assert torch.isfinite(logits).all()
-        else:
-            assert SentenceTransformer(folder, device="cpu").encode(["dàno mù"]).shape == (1, 32)
-        assert torch.isfinite(AutoModel.from_pretrained(folder)(**inputs).last_hidden_state).all()
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    kinds = {run(name).directory / side: kind for name, kind in KINDS.items() for side in TARGETS}
+    assert_loads_without_lingraft(kinds, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["mlm", "clm", "headless"])
