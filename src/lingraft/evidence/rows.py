@@ -1,0 +1,40 @@
+"""What one source of evidence says of the tokens of the new vocabulary, before the sources are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from .table import Provenance
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """p(source token | target token) as one source has it, and how much it rests on.
+
+    kind: the provenance a row gets that is this source's alone. matrix: CSR float64, shape (V_target, V_source); a row
+    sums to 1, or is empty where the source knows nothing of the token. strength: float64, shape (V_target,), the
+    observations behind a row: expected links, occurrences of words that contain the token; 0 where the row is empty.
+    """
+
+    kind: Provenance
+    matrix: sparse.csr_matrix
+    strength: Array
+
+    @classmethod
+    def from_counts(cls, kind: Provenance, counts: sparse.csr_matrix) -> Evidence:
+        """Rows in proportion to counts, CSR (V_target, V_source), not negative; their sums are the strength."""
+        counts = counts.astype(np.float64)
+        totals = np.asarray(counts.sum(axis=1)).ravel()
+        scale = sparse.diags(1 / np.where(totals > 0, totals, 1.0))
+        return cls(kind, sparse.csr_matrix(scale @ counts), totals)
+
+    @property
+    def known(self) -> Array:
+        """bool, shape (V_target,): of which tokens the source knows something."""
+        return self.strength > 0
