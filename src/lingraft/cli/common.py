@@ -31,6 +31,13 @@ TextOption = Annotated[
     list[str],
     typer.Option("--text", help="Text of the new language, a sentence or paragraph a line: a file or hf:DATASET."),
 ]
+VectorsOption = Annotated[
+    str | None,
+    typer.Option("--vectors", help="Word vectors EN_FILE,XX_FILE: .vec, plain or compressed, or fastText .bin."),
+]
+LexiconOption = Annotated[
+    Path | None, typer.Option("--lexicon", help="Word translations: a TSV, English first, perhaps with probabilities.")
+]
 
 ERR = Console(stderr=True, highlight=False)
 

@@ -1,7 +1,14 @@
 """Training all languages through one body: objectives, the loop, and its checkpoints."""
 
 from .activations import check_activations
-from .build import DEFAULTS, check_objective, distillation_trainer, language_model_trainer, resolve_training
+from .build import (
+    DEFAULTS,
+    check_objective,
+    distillation_trainer,
+    head_trainer,
+    language_model_trainer,
+    resolve_training,
+)
 from .data import text_marks, text_stream
 from .distillation import framed
 from .language_modelling import causal_loss, masked_loss
@@ -25,6 +32,7 @@ __all__ = [
     "default_device",
     "distillation_trainer",
     "framed",
+    "head_trainer",
     "language_model_trainer",
     "masked_loss",
     "resolve_precision",
