@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tasks import lab_file
 
 import lingraft
 from lingraft.cache import replacing, write_aside
@@ -38,6 +37,7 @@ from lingraft.surgery import METHODS, load_model, save_model, save_tokenizer
 from lingraft.surgery.initialisers.files import read_pairs
 from lingraft.training import text_stream
 from lingraft.vocabulary import train_tokenizer
+from tasks import lab_file
 
 LANGUAGES = ("fr", "ru", "vi", "hi", "ar", "zh")
 
