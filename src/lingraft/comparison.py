@@ -26,7 +26,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from .corpus import Counts, HeldOut, TokenStream, check_text, clean_text, read_text
-from .errors import CorpusError, RecipeError
+from .errors import CorpusError, ModelError, RecipeError
 from .evidence import Provenance, encode
 from .recipe import ONLY, TrainingRecipe
 from .surgery import (
@@ -242,6 +242,8 @@ class _Bench:
     ) -> None:  # fmt: skip
         objective: Literal["mlm", "clm"] = "clm" if source.kind == "causal" else "mlm"
         check_objective(objective, source)
+        if objective == "mlm" and target.mask_token_id is None:
+            raise ModelError("The new tokenizer has no mask token, so the probe's masked language model cannot use it.")
         recipe = TrainingRecipe(objective=objective, steps=max(1, steps), embeddings_share=0.0, **_ONCE)
         self.recipe = resolve_training(recipe, source.kind)
         self._steps, self._seed = steps, seed
