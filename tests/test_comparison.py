@@ -33,7 +33,7 @@ from lingraft.surgery import (
 from lingraft.surgery.initialisers import isolated
 from lingraft.surgery.initialisers.files import InputFiles
 from lingraft.tasks import evaluate_lm, evaluate_retrieval
-from lingraft.training import head_trainer, resolve_training, text_stream
+from lingraft.training import head_trainer, meter, resolve_training, text_stream
 from lingraft.vocabulary import train_tokenizer
 
 
@@ -50,6 +50,12 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "bitext": str(as_tsv(folder / "bitext.tsv", pairs)),
         "eval_bitext": str(as_tsv(folder / "eval.tsv", tiny.cipher_pairs(30, seed=7))),
     }
+
+
+@pytest.fixture(autouse=True)
+def unmeasured_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring what matrix products reach takes a second a run."""
+    monkeypatch.setattr(meter, "matrix_rate", lambda *_: 1e9)
 
 
 @pytest.fixture
