@@ -1,7 +1,8 @@
 """Word vectors of two languages as evidence: read or trained, brought into one space, and made vectors of tokens.
 
-In the order of the data: `files` (vectors in and out), `training` (out of text), `alignment` (one space), `subwords`
-(words to tokens), `similarity` (vectors to rows), `source` (all of it). Names are loaded when they are first used.
+In the order of the data: `files` and `text` (vectors in and out), `training` (out of text), `alignment` (one space),
+`subwords` (words to tokens), `similarity` (vectors to rows), `source` (all of it). Names are loaded when they are first
+used.
 """
 
 from __future__ import annotations

@@ -154,10 +154,10 @@ def lexicon_anchors(english: WordVectors, foreign: WordVectors, lexicon: Lexicon
 
 def normalised(matrix: Array) -> Array:
     """Unit length, centred, unit length: float32, shape (n, d). Zero vectors stay zero and have no part in the mean."""
-    given = matrix.any(axis=1)
+    absent = ~matrix.any(axis=1)
     rows = unit(matrix)
-    if given.any():
-        rows[given] -= rows[given].mean(axis=0, dtype=np.float64).astype(np.float32)
+    rows -= (rows.sum(axis=0, dtype=np.float64) / max(1, len(rows) - absent.sum())).astype(np.float32)
+    rows[absent] = 0
     return unit(rows)
 
 

@@ -140,7 +140,7 @@ def nearest(queries: Array, keys: Array) -> tuple[Array, Array]:
 def unit(vectors: Array) -> Array:
     """The vectors at length 1, float32; a zero vector stays what it is."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0)[:, None], np.float32)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0).astype(np.float32)[:, None], np.float32)
 
 
 def _not_zero(vectors: Array) -> Array:
