@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -67,11 +68,11 @@ def _show(result: Comparison) -> None:
     title = f"{result.objective}, {result.steps} steps, " + (
         f"seed {result.seeds[0]}" if number == 1 else f"mean and standard deviation of {number} seeds"
     )
-    table = Table(title=escape(title), title_justify="left")
-    headings = ["method", "bits per byte before", "after"]
-    headings += ["en→xx %", "xx→en %"] if result.pairs else []
-    for heading in [*headings, "tokens with evidence %", "seconds", "peak MB"]:
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
+    headings = ["method", "bits per byte\nbefore", "after"]
+    headings += ["en→xx\n%", "xx→en\n%"] if result.pairs else []
+    for heading in [*headings, "seconds", "peak\nMB"]:
+        table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
     best = min(result.methods, key=lambda method: method.mean("after") or 0.0)
     for method in result.methods:
         table.add_row(*_cells(method, bool(result.pairs)), style="bold" if method is best else None)
@@ -84,8 +85,7 @@ def _cells(method: MethodResult, with_retrieval: bool) -> list[str]:
     if with_retrieval:
         cells += [_spread([100 * value for value in method.values(name) or ()], "{:.1f}") for name in names]
     memory = method.peak_memory_mb
-    cells += [f"{100 * method.text_coverage:.1f}", f"{method.seconds:.1f}", f"{memory:,}" if memory else ""]
-    return cells
+    return [*cells, f"{method.seconds:.1f}", f"{memory:,}" if memory else ""]
 
 
 def _spread(values: Sequence[float] | None, form: str) -> str:
@@ -93,4 +93,4 @@ def _spread(values: Sequence[float] | None, form: str) -> str:
     if not values:
         return ""
     mean = form.format(fmean(values))
-    return mean if len(values) == 1 else f"{mean} ± {form.format(stdev(values))}"
+    return mean if len(values) == 1 else f"{mean}±{form.format(stdev(values))}"
