@@ -68,7 +68,7 @@ def _show(result: Comparison) -> None:
     title = f"{result.objective}, {result.steps} steps, " + (
         f"seed {result.seeds[0]}" if number == 1 else f"mean and standard deviation of {number} seeds"
     )
-    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     headings = ["method", "bits per byte\nbefore", "after"]
     headings += ["en→xx\n%", "xx→en\n%"] if result.pairs else []
     for heading in [*headings, "seconds", "peak\nMB"]:
