@@ -13,6 +13,7 @@ from .common import (
     BitextOption,
     Display,
     Json,
+    LexiconOption,
     Model,
     NoSeed,
     Out,
@@ -21,8 +22,8 @@ from .common import (
     TextOption,
     Tokenizer,
     done,
-    refuse_nothing,
 )
+from .evidence import read_sources
 
 
 def tokenizer(
@@ -51,35 +52,28 @@ def table(
     model: Model,
     tokenizer: Tokenizer,
     out: Out,
-    bitext: BitextOption,
+    bitext: BitextOption = [],  # noqa: B006
+    lexicon: LexiconOption = [],  # noqa: B006
+    vectors: Annotated[str | None, typer.Option("--vectors", help="Word vectors, EN_FILE,XX_FILE.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="The new language, for --lexicon builtin.")] = None,
     seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make the translation table p(English token | new token) of a bitext."""
-    from ..corpus import Counts, clean_pairs, read_bitext
-    from ..evidence import bitext_counts, build_table
+    """Make the translation table p(English token | new token) of all evidence that is given."""
+    from ..evidence import build_table
     from ..surgery import load_tokenizer, resolve_model
 
     refuse_existing(out)
-    counts = Counts()
-    pairs = [pair for name in bitext for pair in clean_pairs(read_bitext(name, counts), 2000, counts)]
-    refuse_nothing(pairs, "sentence pair", ", ".join(bitext))
+    sources, counts = read_sources(bitext, lexicon, vectors, to)
     source, target = load_tokenizer(resolve_model(model)), load_tokenizer(tokenizer)
     with Display(quiet) as display:
-        links, too_long = bitext_counts(
-            pairs, source, target,
-            on_progress=lambda done, note: display("alignment", done, note),
-        )  # fmt: skip
-        made = build_table(source, target, links)
+        evidence, told = sources.gather(source, target, lambda done, note: display("evidence", done, note))
+        made = build_table(source, target, evidence)
     out.parent.mkdir(parents=True, exist_ok=True)
     made.save(out)
-    done(
-        as_json,
-        quiet,
-        {"rows": made.matrix.shape[0], "pairs": counts.kept, "too_long": too_long, "shares": made.shares()},
-        out,
-    )
+    told |= {"rows": made.matrix.shape[0], "pairs": counts.kept, "shares": made.shares()}
+    done(as_json, quiet, {"too_long": told.pop("pairs_too_long", 0), **told}, out)
 
 
 def init(

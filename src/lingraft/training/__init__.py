@@ -1,7 +1,14 @@
 """Training all languages through one body: objectives, the loop, and its checkpoints."""
 
 from .activations import check_activations
-from .build import DEFAULTS, check_objective, distillation_trainer, language_model_trainer, resolve_training
+from .build import (
+    DEFAULTS,
+    check_objective,
+    distillation_trainer,
+    language_model_trainer,
+    natural_objective,
+    resolve_training,
+)
 from .data import text_marks, text_stream
 from .distillation import framed
 from .language_modelling import causal_loss, masked_loss
@@ -27,6 +34,7 @@ __all__ = [
     "framed",
     "language_model_trainer",
     "masked_loss",
+    "natural_objective",
     "resolve_precision",
     "resolve_training",
     "text_marks",

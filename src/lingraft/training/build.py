@@ -64,11 +64,15 @@ _CPU_TOKENS = 4096
 _LONGEST_SENTENCE = 128
 
 
+def natural_objective(kind: str) -> Objective:
+    """The objective that fits a kind of model best."""
+    fitting: dict[str, Objective] = {"sentence": "distill", "masked": "mlm", "causal": "clm"}
+    return fitting[kind]
+
+
 def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
     """The recipe with everything decided that it leaves to lingraft: objective, length, sizes, rates, precision."""
-    objective = recipe.objective
-    if objective == "auto":
-        objective = {"sentence": "distill", "masked": "mlm", "causal": "clm"}[kind]  # type: ignore[assignment]
+    objective = natural_objective(kind) if recipe.objective == "auto" else recipe.objective
     values: dict[str, object] = {"objective": objective}
     for key, unused, fitting in (
         ("translation_weight", 0, ("mlm",)), ("token_weight", 0, ("distill",)), ("evaluations", 1, ("mlm", "clm")),
