@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .builtin import builtin_languages, builtin_lexicon, lexicon_text
+    from .lexicon import check_direction, lexicon_counts, lexicon_evidence
     from .sources import bitext_counts, build_table, encode
     from .table import Provenance, TranslationTable
 
@@ -18,10 +20,28 @@ _HOMES = {
     "TranslationTable": "table",
     "bitext_counts": "sources",
     "build_table": "sources",
+    "builtin_languages": "builtin",
+    "builtin_lexicon": "builtin",
+    "check_direction": "lexicon",
     "encode": "sources",
+    "lexicon_counts": "lexicon",
+    "lexicon_evidence": "lexicon",
+    "lexicon_text": "builtin",
 }
 
-__all__ = ["Provenance", "TranslationTable", "bitext_counts", "build_table", "encode"]
+__all__ = [
+    "Provenance",
+    "TranslationTable",
+    "bitext_counts",
+    "build_table",
+    "builtin_languages",
+    "builtin_lexicon",
+    "check_direction",
+    "encode",
+    "lexicon_counts",
+    "lexicon_evidence",
+    "lexicon_text",
+]
 
 
 __getattr__ = lazy_names(__name__, _HOMES)
