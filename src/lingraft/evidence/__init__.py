@@ -11,9 +11,9 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .bitext import bitext_counts, bitext_evidence, encode
-    from .builtin import builtin_languages, has_builtin
+    from .builtin import builtin_languages, builtin_lexicon, has_builtin, lexicon_text
     from .fusion import TRUST, Trust, build_table
-    from .lexicon import lexicon_text
+    from .lexicon import check_direction, lexicon_counts, lexicon_evidence
     from .lexicons import BUILTIN, lexicon_files, read_lexicons
     from .rows import Evidence
     from .sources import Sources
@@ -31,10 +31,14 @@ _HOMES = {
     "bitext_evidence": "bitext",
     "build_table": "fusion",
     "builtin_languages": "builtin",
+    "builtin_lexicon": "builtin",
+    "check_direction": "lexicon",
     "encode": "bitext",
     "has_builtin": "builtin",
+    "lexicon_counts": "lexicon",
+    "lexicon_evidence": "lexicon",
     "lexicon_files": "lexicons",
-    "lexicon_text": "lexicon",
+    "lexicon_text": "builtin",
     "read_lexicons": "lexicons",
 }
 
@@ -50,8 +54,12 @@ __all__ = [
     "bitext_evidence",
     "build_table",
     "builtin_languages",
+    "builtin_lexicon",
+    "check_direction",
     "encode",
     "has_builtin",
+    "lexicon_counts",
+    "lexicon_evidence",
     "lexicon_files",
     "lexicon_text",
     "read_lexicons",

@@ -13,7 +13,7 @@ from .alignment.lexicon import joined_lexicons
 from .alignment.settings import FOR_TABLES
 from .alignment.text import encode_pairs
 from .bitext import MIN_COUNT, bitext_counts, bitext_evidence
-from .lexicon import check_direction, lexicon_evidence
+from .lexicon import lexicon_evidence
 from .rows import Evidence
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class Sources:
         told: dict[str, Any] = {}
         found: list[Evidence] = []
         for name, lexicon in (self.lexicons or {}).items():
-            check_direction(lexicon, source, name)
-            found.append(lexicon_evidence(lexicon, source, target))
+            found.append(lexicon_evidence(lexicon, source, target, f"Lexicon '{name}'"))
             told.setdefault("lexicon_entries", {})[name] = len(lexicon)
         if self.pairs:
             counts, too_long = bitext_counts(list(self.pairs), source, target, self.settings, on_progress)
