@@ -153,7 +153,7 @@ def _learn(state: dict[str, Any], lines: Sequence[str], size: int, min_count: in
     learner.train_from_iterator(lines, _trainer(state, size, min_count, unknown, learner, lines))
     model = json.loads(learner.to_str())["model"]
     if model["type"] == "Unigram":
-        model["vocab"] = _settled(model["vocab"])
+        model["vocab"] = settled(model["vocab"])
     return model
 
 
@@ -168,7 +168,7 @@ def _too_small(size: int, needed: int) -> CorpusError:
 _SCORE_DIGITS, _SCORE_STEP = 4, 1e-4
 
 
-def _settled(vocabulary: list[tuple[str, float]]) -> list[tuple[str, float]]:
+def settled(vocabulary: list[tuple[str, float]]) -> list[tuple[str, float]]:
     """A learned Unigram vocabulary without the traces of the trainer's randomly seeded hash maps.
 
     Those are the last digits of every score, by the order in which it sums, and which of the characters that it had

@@ -18,7 +18,7 @@ _OTHER, _SPACELESS, _MARK = 0, 1, 2
 
 #: characters of scripts written without spaces, first and last: Thai, Lao, Myanmar, Khmer, Han and kana, with the
 #: extensions of each (Unicode 16); punctuation that the scripts share with others is not among them
-_SPACELESS_RANGES = (
+SPACELESS_RANGES = (
     (0x0E01, 0x0E3A), (0x0E40, 0x0E5B), (0x0E81, 0x0EDF), (0x1000, 0x109F), (0x1780, 0x17F9), (0x19E0, 0x19FF),
     (0x2E80, 0x2FD5), (0x3005, 0x3005), (0x3007, 0x3007), (0x3021, 0x3029), (0x3038, 0x303B), (0x3041, 0x3096),
     (0x309D, 0x309F), (0x30A1, 0x30FA), (0x30FC, 0x30FF), (0x31F0, 0x31FF), (0x32D0, 0x32FE), (0x3300, 0x3357),
@@ -28,7 +28,7 @@ _SPACELESS_RANGES = (
 )  # fmt: skip
 
 #: combining marks and joiners, which stay with the character before: those of these scripts, then those of all scripts
-_MARK_RANGES = (
+MARK_RANGES = (
     (0x0E31, 0x0E31), (0x0E34, 0x0E3A), (0x0E47, 0x0E4E), (0x0EB1, 0x0EB1), (0x0EB4, 0x0EBC), (0x0EC8, 0x0ECE),
     (0x102B, 0x103E), (0x1056, 0x1059), (0x105E, 0x1060), (0x1062, 0x1064), (0x1067, 0x106D), (0x1071, 0x1074),
     (0x1082, 0x108D), (0x108F, 0x108F), (0x109A, 0x109D), (0x17B4, 0x17D3), (0x17DD, 0x17DD), (0xA9E5, 0xA9E5),
@@ -41,7 +41,7 @@ _MARK_RANGES = (
 def _classes() -> Array:
     """Per code point up to the last mark, uint8: other, of a script without spaces, or a mark."""
     classes = np.full(0xE01F0, _OTHER, np.uint8)
-    for ranges, kind in ((_SPACELESS_RANGES, _SPACELESS), (_MARK_RANGES, _MARK)):
+    for ranges, kind in ((SPACELESS_RANGES, _SPACELESS), (MARK_RANGES, _MARK)):
         for first, last in ranges:
             classes[first : last + 1] = kind
     return classes

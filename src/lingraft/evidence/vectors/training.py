@@ -1,0 +1,185 @@
+"""Word vectors of a text, for those who have text and no vectors: the skip-gram model of the fastText library."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tokenizers import Tokenizer, models, trainers
+
+from ...errors import CorpusError, RecipeError, RunError
+from ...vocabulary.train import settled
+from ..alignment.words import MARK_RANGES, SPACELESS_RANGES
+from .files import WordVectors, load_fasttext, of_model
+
+#: entries of the hash table of character n-grams; at 300 dimensions 240 MB
+_BUCKETS = 200_000
+#: sentences that are put in random order at a time
+_SHUFFLED = 1 << 17
+#: longest word, in characters, and words beyond the single characters, of a script without spaces
+_LONGEST, _SPACELESS_WORDS = 4, 30_000
+#: at what fastText cuts its input
+_CUTS = re.compile("[\\s\0]", re.ASCII)
+
+
+def train_vectors(
+    lines: Iterable[str],
+    *,
+    dimension: int = 300,
+    epochs: int = 5,
+    min_count: int = 5,
+    lowercase: bool = False,
+    seed: int = 0,
+    threads: int = 1,
+) -> WordVectors:
+    """Trains word vectors on running text, cut by `words_of`, with counts.
+
+    Runs of scripts written without spaces are cut into words of up to four characters, by a unigram language model that
+    is learned on them first (Kudo 2018), where such scripts are more than a hundredth of the text. Whoever has a better
+    segmenter gives `train_on_tokens` its words. For the settings and errors see there.
+    """
+    sentences = (words_of(line, lowercase) for line in lines)
+    with tempfile.TemporaryDirectory(prefix="lingraft-") as folder:
+        text = Path(folder) / "words.txt"
+        runs: Counter[str] = Counter()
+        characters = 0
+        with text.open("w", encoding="utf-8", errors="replace", newline="\n") as stream:
+            for sentence in sentences:
+                runs.update(word for word in sentence if _spaceless(word[0]))
+                characters += sum(map(len, sentence))
+                stream.write(" ".join(sentence) + "\n")
+        pieces = {}
+        if 100 * sum(len(run) * count for run, count in runs.items()) > characters:
+            pieces = _segmented(runs)
+        with text.open(encoding="utf-8", newline="\n") as stream:
+            cut = ([piece for word in line.split() for piece in pieces.get(word, [word])] for line in stream)
+            return train_on_tokens(
+                cut, dimension=dimension, epochs=epochs, min_count=min_count, seed=seed, threads=threads
+            )
+
+
+def train_on_tokens(
+    sentences: Iterable[Sequence[str]],
+    *,
+    dimension: int = 300,
+    epochs: int = 5,
+    min_count: int = 5,
+    model: Literal["skipgram", "cbow"] = "skipgram",
+    ngrams: tuple[int, int] = (3, 6),
+    seed: int = 0,
+    threads: int = 1,
+) -> WordVectors:
+    """Trains vectors of tokens (words, or a tokenizer's tokens), by fastText (Bojanowski et al. 2017), with counts.
+
+    sentences: tokens in their order. Tokens that hold white space, and ``</s>``, which is fastText's mark of a line's
+    end, are left out. min_count: tokens that occur less often get no vector. ngrams: lengths of the character n-grams
+    that a token's vector is the sum of besides its own, (0, 0) for none. seed: order of the sentences, among 131,072
+    neighbouring ones. threads: with one the result is the same for the same input and seed; with more they write over
+    each other's updates (Hogwild) and it is not. Other settings are fastText's. Memory: (tokens + 200,000) x dimension
+    x 4 bytes, and as much again for the tokens; the text waits in a temporary file.
+
+    Raises CorpusError where no token occurs often enough, RecipeError for impossible settings, RunError where training
+    diverges, MissingExtraError without the fastText library.
+    """
+    if min(dimension, epochs, min_count, threads) < 1:
+        raise RecipeError(
+            f"word vectors of {dimension} dimensions, {epochs} epochs, words that occur {min_count} times, {threads} "
+            "threads: each must be at least 1."
+        )
+    fasttext = load_fasttext("Training word vectors")
+    shortest, longest = ngrams
+    with tempfile.TemporaryDirectory(prefix="lingraft-") as folder:
+        text = Path(folder) / "tokens.txt"
+        _write(sentences, text, seed)
+        try:
+            trained = fasttext.train_unsupervised(
+                str(text), model=model, dim=dimension, epoch=epochs, minCount=min_count, minn=shortest, maxn=longest,
+                bucket=_BUCKETS, thread=threads, verbose=0, label="\n",
+            )  # fmt: skip
+        except (RuntimeError, ValueError) as error:
+            if "NaN" in str(error):
+                raise RunError(f"Training word vectors diverged ({error}).") from None
+            raise CorpusError(
+                f"There is no text to train word vectors on: no word occurs {min_count} times or more."
+            ) from None
+    vectors = of_model(trained, None)
+    if not len(vectors):
+        raise CorpusError(f"There is no text to train word vectors on: no word occurs {min_count} times or more.")
+    return vectors
+
+
+def _write(sentences: Iterable[Sequence[str]], path: Path, seed: int) -> None:
+    """One sentence a line, in the order of the seed."""
+    random = np.random.default_rng(seed)
+    lines = (" ".join(token for token in tokens if token not in ("", "</s>") and not _CUTS.search(token))
+             for tokens in sentences)  # fmt: skip
+    with path.open("w", encoding="utf-8", errors="replace", newline="\n") as stream:
+        while some := list(islice(lines, _SHUFFLED)):
+            stream.writelines(some[k] + "\n" for k in random.permutation(len(some)).tolist())
+
+
+def words_of(line: str, lowercase: bool = False) -> list[str]:
+    """The words, numbers and single marks of a line of text.
+
+    A word is a run of letters, digits, underscores, combining marks and joiners, so vowel signs stay with their
+    consonants; every other character that is no white space is a token. Where a script that is written without spaces
+    begins or ends, so does a word. lowercase: by `str.lower`.
+    """
+    return _pattern().findall(line.lower() if lowercase else line)
+
+
+@lru_cache(maxsize=1)
+def _pattern() -> re.Pattern[str]:
+    spaceless = "".join(f"{chr(first)}-{chr(last)}" for first, last in SPACELESS_RANGES)
+    marks = "".join(f"{chr(first)}-{chr(last)}" for first, last in MARK_RANGES)
+    inside = [
+        chr(code)
+        for code in range(0x110000)
+        if unicodedata.category(chr(code))[0] in "LMN" and not _spaceless(chr(code))
+    ]
+    letters = "".join(map(re.escape, [*inside, "_", "\u200c", "\u200d"]))
+    return re.compile(f"[{spaceless}][{spaceless}{marks}]*|[{letters}]+|\\S")
+
+
+def _spaceless(character: str) -> bool:
+    """Whether the character is of a script written without spaces."""
+    code = ord(character)
+    return code >= SPACELESS_RANGES[0][0] and any(first <= code <= last for first, last in SPACELESS_RANGES)
+
+
+def _segmented(runs: Counter[str]) -> dict[str, list[str]]:
+    """The words of every run, by a unigram model of the runs."""
+    characters = set().union(*runs)
+    learner = Tokenizer(models.Unigram([("<unk>", 0.0)], 0))
+    trainer = trainers.UnigramTrainer(
+        vocab_size=len(characters) + _SPACELESS_WORDS + 1, max_piece_length=_LONGEST, show_progress=False,
+        unk_token="<unk>", special_tokens=["<unk>"],
+    )  # fmt: skip
+    learner.train_from_iterator(_repeated(runs), trainer)
+    vocabulary = settled([(token, score) for token, score in _entries(learner) if token != "<unk>"])
+    segmenter = Tokenizer(models.Unigram([("<unk>", 0.0), *vocabulary], 0))
+    found = {}
+    names = iter(runs)
+    while some := list(islice(names, 10_000)):
+        for run, encoding in zip(some, segmenter.encode_batch(some), strict=True):
+            found[run] = [run[first:last] for first, last in encoding.offsets]
+    return found
+
+
+def _repeated(runs: Counter[str]) -> Iterator[str]:
+    for run, count in runs.items():
+        yield from [run] * count
+
+
+def _entries(learner: Tokenizer) -> list[tuple[str, float]]:
+    entries: list[tuple[str, float]] = json.loads(learner.to_str())["model"]["vocab"]
+    return entries

@@ -1,0 +1,87 @@
+"""Vectors of a text: how it is cut, what is trained, and that it is the same again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tiny
+from lingraft.errors import CorpusError, RecipeError
+from lingraft.evidence.vectors import train_on_tokens, train_vectors, words_of
+from lingraft.evidence.vectors.training import _segmented
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("L'eau, c'est 3,5 km_h!", ["L", "'", "eau", ",", "c", "'", "est", "3", ",", "5", "km_h", "!"]),
+        ("हिन्दी की किताबें।", ["हिन्दी", "की", "किताबें", "।"]),
+        ("क्‍ष می‌خواهم", ["क्‍ष", "می‌خواهم"]),
+        ("Việt e\u0301te\u0301", ["Việt", "e\u0301te\u0301"]),
+        ("中国人abc，ไทยคำ 한국어", ["中国人", "abc", "，", "ไทยคำ", "한국어"]),
+        ("a\u00a0b\u2003c\td", ["a", "b", "c", "d"]),
+        ("", []),
+    ],
+)
+def test_words_of_a_line(line, words):
+    assert words_of(line) == words
+    assert words_of(line.upper(), lowercase=True) == words_of(line.upper().lower())
+
+
+def test_counts_and_order_and_the_same_again():
+    lines = tiny.english_lines(300)
+    one, two = (train_vectors(lines, dimension=8, min_count=3, epochs=1) for _ in range(2))
+    assert one.words == two.words
+    np.testing.assert_array_equal(one.matrix, two.matrix)
+    tokens = " ".join(lines).split()
+    assert dict(zip(one.words, one.counts, strict=True)) == {
+        word: tokens.count(word) for word in set(tokens) if tokens.count(word) >= 3
+    }
+    assert (np.diff(one.counts) <= 0).all()
+    other = train_vectors(lines, dimension=8, min_count=3, epochs=1, seed=1)
+    assert other.words == one.words or set(other.words) == set(one.words)
+    assert np.abs(one.matrix[0] - other.matrix[other.index[one.words[0]]]).max() > 1e-4
+
+
+def test_words_of_one_topic_are_alike():
+    random = np.random.default_rng(0)
+    topics = [[f"a{k}" for k in range(10)], [f"b{k}" for k in range(10)]]
+    lines = [" ".join(random.choice(topics[k % 2], 12)) for k in range(1500)]
+    found = train_vectors(lines, dimension=16)
+    unit = found.matrix / np.linalg.norm(found.matrix, axis=1, keepdims=True)
+    same = np.equal.outer([word[0] for word in found.words], [word[0] for word in found.words])
+    cosines = unit @ unit.T
+    assert cosines[same].mean() > cosines[~same].mean() + 0.3
+
+
+def test_tokens_of_a_tokenizer_are_taken_as_they_are():
+    sentences = [["Ġthe", "##ing", "</s>", "a b", "", "x\u00a0y", "__label__z"]] * 30
+    found = train_on_tokens(sentences, dimension=4, ngrams=(0, 0), model="cbow")
+    assert sorted(found.words) == ["##ing", "__label__z", "x\u00a0y", "Ġthe"]
+    assert found.counts.tolist() == [30] * 4
+
+
+def test_lower_case():
+    assert train_vectors(["Ab AB ab"] * 10, dimension=2, lowercase=True).words == ["ab"]
+    assert len(train_vectors(["Ab AB ab"] * 10, dimension=2)) == 3
+
+
+def test_text_without_spaces_is_cut_into_words():
+    random = np.random.default_rng(1)
+    characters = [chr(0x4E00 + k) for k in range(40)]
+    words = ["".join(random.choice(characters, 2)) for _ in range(30)]
+    lines = ["".join(random.choice(words, 8)) + "。" for _ in range(2000)]
+    found = train_vectors(lines, dimension=4, epochs=1)
+    assert {len(word) for word in found.words} <= {1, 2, 3, 4}
+    assert len(set(found.words) & set(words)) > 20
+    pieces = _segmented({words[0] + words[1]: 50, words[2]: 50, "あいう": 1})
+    assert all("".join(parts) == run for run, parts in pieces.items())
+
+
+def test_nothing_to_train_on_is_refused():
+    for lines in ([], ["", " "], ["once"]):
+        with pytest.raises(CorpusError, match="no word occurs 5 times"):
+            train_vectors(lines, dimension=2)
+    for options in ({"dimension": 0}, {"epochs": 0}, {"min_count": 0}, {"threads": 0}):
+        with pytest.raises(RecipeError):
+            train_on_tokens([["a"]], **options)
