@@ -15,7 +15,7 @@ from .cache import StageCache
 from .corpus import split_bitext
 from .evidence import Provenance, Sources, build_table, encode, read_lexicons
 from .evidence.alignment import AlignerSettings
-from .evidence.vectors import read_pair, train_vectors, write_vectors
+from .evidence.vectors import read_vectors, save_vectors, train_vectors
 from .recipe import TRAIN
 from .surgery import LanguageModel, load_tokenizer, save_tokenizer
 from .texts import Corpus, Inputs, Language, tokenizer_key
@@ -96,7 +96,7 @@ def make_table(
         sources = Sources(
             pairs=corpus.pairs,
             lexicons={name: read_lexicons([name], inputs.language) for name in given.lexicon},
-            vectors=read_pair(*vectors) if vectors else None,
+            vectors=(read_vectors(vectors[0]), read_vectors(vectors[1])) if vectors else None,
             settings=AlignerSettings(**recipe.alignment.model_dump()),
             min_count=recipe.min_count,
         )
@@ -133,9 +133,9 @@ def _vector_files(
         def make(folder: Path) -> None:
             _log.info("No word vectors are given for '%s': they are trained on its text.", language)
             update(0.0, f"training word vectors of {language}")
-            write_vectors(train_vectors(texts.sample(side, _VECTOR_BYTES), seed=seed), folder / "words.vec")
+            save_vectors(train_vectors(texts.sample(side, _VECTOR_BYTES), seed=seed), folder / "words.npz")
 
-        return cache.of(language).stage("vectors", [texts.key, side, seed], make) / "words.vec"
+        return cache.of(language).stage("vectors", [texts.key, side, seed], make) / "words.npz"
 
     return trained("en", english, "en"), trained(inputs.language, corpus, "xx")
 

@@ -130,9 +130,9 @@ def _vectors(folder: Path, given: Vectors) -> str:
         if isinstance(one, str | Path):
             names.append(str(one))
         else:
-            from .evidence.vectors import write_vectors
+            from .evidence.vectors import save_vectors
 
-            names.append(_by_content(folder, f"vectors-{language}", ".vec", partial(write_vectors, one)))
+            names.append(_by_content(folder, f"vectors-{language}", ".npz", partial(save_vectors, one)))
     return ",".join(names)
 
 

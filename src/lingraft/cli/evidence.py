@@ -24,7 +24,7 @@ def read_sources(
     Raises RecipeError where nothing is given, or the built-in lexicon of no language.
     """
     from ..evidence import BUILTIN, Sources, read_lexicons
-    from ..evidence.vectors import read_pair
+    from ..evidence.vectors import read_vectors
 
     if not bitext and not lexicon and not vectors:
         raise RecipeError("No evidence: give --bitext, --lexicon or --vectors, or several of them.")
@@ -38,4 +38,4 @@ def read_sources(
     if len(files) == 1:
         raise RecipeError(f"--vectors takes two files, EN_FILE,XX_FILE; given: '{vectors}'.")
     lexicons = {name: read_lexicons([name], to or "") for name in lexicon}
-    return Sources(pairs, lexicons, read_pair(*files) if files else None), counts
+    return Sources(pairs, lexicons, (read_vectors(files[0]), read_vectors(files[1])) if files else None), counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,13 +59,18 @@ class Sources:
             found.append(bitext_evidence(counts, source, self.min_count))
             told["pairs_too_long"] = too_long
         if self.vectors:
-            from .vectors import vector_evidence
+            from .vectors import align_vectors, aligned_evidence
 
             if on_progress:
                 on_progress(1.0, "word vectors")
-            made, alignment = vector_evidence(source, target, *self.vectors, self._anchors())
-            found.append(made)
-            told["vectors"] = alignment.as_dict()
+            aligned = align_vectors(*self.vectors, self._anchors())
+            found.append(aligned_evidence(source, target, aligned))
+            told["vectors"] = {
+                "words": [len(aligned.english), len(aligned.foreign)], "anchors": aligned.anchors,
+                "kind": aligned.kind, "similarity": aligned.similarity,
+                # share of held-out anchors whose nearest word is their translation; JSON knows no NaN
+                "precision": None if math.isnan(aligned.precision) else aligned.precision,
+            }  # fmt: skip
         return found, told
 
     def _anchors(self) -> Lexicon | None:
