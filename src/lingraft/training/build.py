@@ -64,10 +64,9 @@ _CPU_TOKENS = 4096
 _LONGEST_SENTENCE = 128
 
 
-def natural_objective(kind: str) -> Objective:
+def natural_objective(kind: str) -> str:
     """The objective that fits a kind of model best."""
-    fitting: dict[str, Objective] = {"sentence": "distill", "masked": "mlm", "causal": "clm"}
-    return fitting[kind]
+    return {"sentence": "distill", "masked": "mlm", "causal": "clm"}[kind]
 
 
 def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
