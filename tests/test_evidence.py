@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lingraft.evidence.vectors import WordVectors
 
 import lingraft
 import tiny
 from lingraft.errors import CorpusError, RecipeError
 from lingraft.evidence.alignment import Lexicon, write_lexicon
+from lingraft.evidence.vectors import WordVectors
 from lingraft.inputs import Lines
 
 

@@ -46,6 +46,13 @@ TextOption = Annotated[
     list[str],
     typer.Option("--text", help="Text of the new language, a sentence or paragraph a line: a file or hf:DATASET."),
 ]
+VectorPairOption = Annotated[
+    str | None,
+    typer.Option("--vectors", help="Word vectors EN_FILE,XX_FILE: .vec, plain or compressed, or fastText .bin."),
+]
+DictionaryOption = Annotated[
+    Path | None, typer.Option("--lexicon", help="Word translations: a TSV, English first, perhaps with probabilities.")
+]
 
 ERR = Console(stderr=True, highlight=False)
 

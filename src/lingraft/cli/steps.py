@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from ..cache import refuse_existing, replacing
-from ..errors import RecipeError
 from .common import (
     BitextOption,
+    DictionaryOption,
     Display,
     Json,
     LexiconOption,
@@ -21,6 +21,7 @@ from .common import (
     Seed,
     TextOption,
     Tokenizer,
+    VectorPairOption,
     done,
 )
 from .evidence import read_sources
@@ -54,7 +55,7 @@ def table(
     out: Out,
     bitext: BitextOption = [],  # noqa: B006
     lexicon: LexiconOption = [],  # noqa: B006
-    vectors: Annotated[str | None, typer.Option("--vectors", help="Word vectors, EN_FILE,XX_FILE.")] = None,
+    vectors: VectorPairOption = None,
     to: Annotated[str | None, typer.Option("--to", help="The new language, for --lexicon builtin.")] = None,
     seed: NoSeed = 0,
     as_json: Json = False,
@@ -79,22 +80,49 @@ def table(
 def init(
     model: Model,
     tokenizer: Tokenizer,
-    table: Annotated[Path, typer.Option("--table", help="A table made by lingraft table for these two.")],
     out: Out,
-    method: Annotated[str, typer.Option("--method", help="lingraft, mean or random.")] = "lingraft",
+    table: Annotated[
+        Path | None, typer.Option("--table", help="A table made by lingraft table for these two: for lingraft.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option("--method", help="lingraft, ramen, wechsel, focus, mean or random.")
+    ] = "lingraft",
+    bitext: BitextOption = [],  # noqa: B006
+    vectors: VectorPairOption = None,
+    lexicon: DictionaryOption = None,
+    text: TextOption = [],  # noqa: B006
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the model under the new vocabulary, without any training."""
-    from ..evidence import TranslationTable
-    from ..surgery import METHODS, graft, load_model, load_tokenizer, save_model, self_check
+    """Write the model under the new vocabulary, without any training.
 
-    if method not in METHODS:
-        raise RecipeError(f"--method is one of {', '.join(METHODS)}; given: '{method}'.")
+    lingraft works from --table or --bitext, ramen from --bitext or --vectors, wechsel from --vectors and --lexicon,
+    focus from --text; mean and random need nothing.
+    """
+    from ..surgery import check_method, graft_with, initialise, load_model, load_tokenizer, save_model, self_check
+    from ..surgery.initialisers import inputs_of
+    from ..surgery.initialisers.files import InputFiles, split_vectors
+
+    chosen = check_method(method)
+    files = InputFiles(
+        str(table) if table else None, tuple(bitext), split_vectors(vectors) if vectors else None,
+        str(lexicon) if lexicon else None, tuple(text),
+    )  # fmt: skip
+    inputs_of(chosen, files.given)
     refuse_existing(out)
-    grafted = graft(load_model(model), load_tokenizer(tokenizer), TranslationTable.load(table), method, seed)
+    files.check()
+    source, target = load_model(model), load_tokenizer(tokenizer)
+    with Display(quiet) as display:
+        inputs = files.read(chosen, seed, lambda done, note: display("rows", done, note))
+        made = initialise(chosen, source.tokenizer, target, inputs)
+    grafted = graft_with(source, target, made, seed)
     with replacing(out) as aside:
         save_model(grafted, aside)
         checked = self_check(grafted, aside, [])
-    done(as_json, quiet, {"rows": len(grafted.tokenizer), "method": method, "self_check": checked}, out)
+    done(
+        as_json,
+        quiet,
+        {"rows": len(target), "method": chosen, "shares": made.table.shares(), "self_check": checked},
+        out,
+    )

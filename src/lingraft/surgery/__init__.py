@@ -1,8 +1,20 @@
 """Models: reading, grafting a vocabulary onto them, writing and checking what was written."""
 
 from .check import self_check
-from .graft import METHODS, Method, check_positions, graft, mix_rows, share_body, vocabulary_parameters, with_rows
+from .graft import (
+    TABLE_METHODS,
+    TableMethod,
+    check_positions,
+    graft,
+    graft_with,
+    mix_rows,
+    share_body,
+    table_initialisation,
+    vocabulary_parameters,
+    with_rows,
+)
 from .heads import with_masked_lm_head
+from .initialisers import METHODS, Initialisation, InitialiserInputs, Method, check_method, initialise
 from .models import (
     Kind,
     LanguageModel,
@@ -23,15 +35,22 @@ from .models import (
 
 __all__ = [
     "METHODS",
+    "TABLE_METHODS",
+    "Initialisation",
+    "InitialiserInputs",
     "Kind",
     "LanguageModel",
     "Method",
+    "TableMethod",
     "check_complete",
+    "check_method",
     "check_positions",
     "copy_pipeline",
     "from_sentence_transformer",
     "from_transformers",
     "graft",
+    "graft_with",
+    "initialise",
     "length_limit",
     "load_model",
     "load_tokenizer",
@@ -43,6 +62,7 @@ __all__ = [
     "save_tokenizer",
     "self_check",
     "share_body",
+    "table_initialisation",
     "transformer_folder",
     "vocabulary_parameters",
     "with_masked_lm_head",

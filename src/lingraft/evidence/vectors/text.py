@@ -85,6 +85,8 @@ class TextReader:
         matrix, starts, ends, plain = _parse(text, block.count(b"\n"), self._dimension)
         kept = np.zeros(len(matrix), bool)
         for k, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            if len(self._words) >= self._limit:
+                break
             self._line += 1
             if plain[k]:
                 word = block[start:end].decode()
@@ -101,8 +103,6 @@ class TextReader:
             if word in self._words:
                 self._malformed.append((self._line, f"has the word '{word[:40]}' a second time"))
                 continue
-            if len(self._words) >= self._limit:
-                break
             self._words[word] = None
             kept[k] = True
         return matrix[kept]
