@@ -9,11 +9,18 @@ from transformers import PreTrainedTokenizerFast
 
 import tiny
 from lingraft.evidence import Provenance
+from lingraft.evidence.vectors import training
 from lingraft.surgery import InitialiserInputs, from_transformers, graft_with, initialise, vocabulary_parameters
 from lingraft.surgery.initialisers.focus import auxiliary_vectors, common_tokens, focus_on, tokenised
 from lingraft.vocabulary import all_special_ids, token_identities, train_tokenizer
 
 DIMENSION = 10
+
+
+@pytest.fixture(autouse=True)
+def few_ngrams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filling fastText's table of character n-grams takes longer than training on a small text."""
+    monkeypatch.setattr(training, "_BUCKETS", 500)
 
 
 @pytest.fixture
@@ -25,10 +32,10 @@ def foreign(any_tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
 
 def simplex(scores: np.ndarray) -> np.ndarray:
     """The nearest point of the probability simplex, by trying every size of the support."""
+    ordered = np.sort(scores)[::-1]
     for size in range(1, scores.size + 1):
-        largest = np.sort(scores)[::-1][:size]
-        threshold = (largest.sum() - 1) / size
-        if largest[-1] > threshold and (size == scores.size or np.sort(scores)[::-1][size] <= threshold):
+        threshold = (ordered[:size].sum() - 1) / size
+        if ordered[size - 1] > threshold and (size == scores.size or ordered[size] <= threshold):
             return np.maximum(scores - threshold, 0)
     raise AssertionError("a simplex has a nearest point")
 
@@ -59,12 +66,8 @@ def test_rows_are_those_of_the_formula(
         elif rare[row]:
             kind = Provenance.fallback
         else:
-            cosines = np.array(
-                [
-                    vectors[row] @ vectors[other] / np.linalg.norm(vectors[row]) / np.linalg.norm(vectors[other])
-                    for other in anchors
-                ]
-            )
+            lengths = np.linalg.norm(vectors[row]) * np.linalg.norm(vectors[anchors], axis=1)
+            cosines = vectors[anchors] @ vectors[row] / lengths
             np.add.at(expected, [common[other] for other in anchors], simplex(cosines))
             kind = Provenance.vectors
         assert made.table.provenance[row] == kind

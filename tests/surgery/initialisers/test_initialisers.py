@@ -15,7 +15,7 @@ from lingraft.errors import CorpusError, RecipeError, TableError
 from lingraft.evidence import Provenance, TranslationTable, bitext_counts, build_table
 from lingraft.evidence.alignment import Lexicon
 from lingraft.evidence.rows import Evidence
-from lingraft.evidence.vectors import WordVectors, write_vectors
+from lingraft.evidence.vectors import WordVectors, training, write_vectors
 from lingraft.surgery import (
     METHODS,
     InitialiserInputs,
@@ -33,6 +33,12 @@ from lingraft.surgery.initialisers.interface import NEEDS
 from lingraft.vocabulary import all_special_ids, special_ids, train_tokenizer
 
 WORDS = 120
+
+
+@pytest.fixture(autouse=True)
+def few_ngrams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filling fastText's table of character n-grams takes longer than training on a small text."""
+    monkeypatch.setattr(training, "_BUCKETS", 500)
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,10 @@ class InputFiles:
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> InputFiles:
         """The inverse of `as_dict`, from JSON too."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()})
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()
+        }
+        return cls(**values)
 
 
 def read_pairs(names: Sequence[str]) -> list[tuple[str, str]]:

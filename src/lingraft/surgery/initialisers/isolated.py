@@ -50,7 +50,7 @@ def measured_initialisation(
     Raises what the method raises, and RunError if the process ends without an answer.
     """
     with tempfile.TemporaryDirectory(prefix="lingraft-init-") as folder:
-        job = {
+        job: dict[str, Any] = {
             "method": method, "model": model, "tokenizer": tokenizer, "files": files.as_dict(), "seed": seed,
             "table": str(Path(folder) / "table.npz"),
         }  # fmt: skip

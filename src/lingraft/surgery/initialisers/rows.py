@@ -31,7 +31,9 @@ def table_of(
     """
     shape = len(target), len(source)
     special = special_rows(source, target)
-    matrix = sparse.csr_matrix((np.ones(len(special)), (list(special), list(special.values()))), shape=shape)
+    matrix: sparse.csr_matrix = sparse.csr_matrix(
+        (np.ones(len(special)), (list(special), list(special.values()))), shape=shape
+    )
     provenance = np.full(shape[0], Provenance.fallback, np.uint8)
     provenance[list(special)] = Provenance.special
     strength = np.zeros(shape[0], np.float32)
@@ -43,7 +45,8 @@ def table_of(
         rows = sparse.csr_matrix(part.matrix @ sparse.diags(ordinary))
         totals = np.asarray(rows.sum(axis=1)).ravel()
         mine = left & (totals > 0)
-        matrix = matrix + sparse.diags(np.divide(1, totals, out=np.zeros(shape[0]), where=mine)) @ rows
+        share = np.divide(1, totals, out=np.zeros(shape[0]), where=mine)
+        matrix = matrix + sparse.csr_matrix(sparse.diags(share) @ rows)
         provenance[mine] = part.kind
         strength[mine] = part.strength[mine]
         left &= ~mine
