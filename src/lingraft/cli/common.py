@@ -50,9 +50,7 @@ VectorPairOption = Annotated[
     str | None,
     typer.Option("--vectors", help="Word vectors EN_FILE,XX_FILE: .vec, plain or compressed, or fastText .bin."),
 ]
-DictionaryOption = Annotated[
-    Path | None, typer.Option("--lexicon", help="Word translations: a TSV, English first, perhaps with probabilities.")
-]
+ToOption = Annotated[str | None, typer.Option("--to", help="The new language, for --lexicon builtin.")]
 
 ERR = Console(stderr=True, highlight=False)
 

@@ -12,14 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from .common import (
-    DictionaryOption,
     Display,
     Json,
+    LexiconOption,
     Model,
     Quiet,
     Seed,
     TextOption,
     Tokenizer,
+    ToOption,
     VectorPairOption,
     print_json,
 )
@@ -36,7 +37,8 @@ def compare(
         list[str], typer.Option("--bitext", help="Sentence pairs: a two-column TSV, English first, or EN_FILE,XX_FILE.")
     ] = [],  # noqa: B006
     vectors: VectorPairOption = None,
-    lexicon: DictionaryOption = None,
+    lexicon: LexiconOption = [],  # noqa: B006
+    to: ToOption = None,
     source_text: Annotated[
         list[str], typer.Option("--source-text", help="English text; without it the bitext's English side.")
     ] = [],  # noqa: B006
@@ -62,7 +64,7 @@ def compare(
     with Display(quiet) as display:
         result = run(
             model, tokenizer, text=text, source_text=source_text, bitext=bitext,
-            vectors=split_vectors(vectors) if vectors else None, lexicon=lexicon, eval_bitext=eval_bitext,
+            vectors=split_vectors(vectors) if vectors else None, lexicon=lexicon, eval_bitext=eval_bitext, to=to,
             methods=None if methods is None else [name.strip() for name in methods.split(",")],
             probe_steps=probe_steps, seeds=seeds, seed=seed, on_progress=display,
         )  # fmt: skip

@@ -10,7 +10,6 @@ import typer
 from ..cache import refuse_existing, replacing
 from .common import (
     BitextOption,
-    DictionaryOption,
     Display,
     Json,
     LexiconOption,
@@ -21,10 +20,10 @@ from .common import (
     Seed,
     TextOption,
     Tokenizer,
+    ToOption,
     VectorPairOption,
     done,
 )
-from .evidence import read_sources
 
 
 def tokenizer(
@@ -56,7 +55,7 @@ def table(
     bitext: BitextOption = [],  # noqa: B006
     lexicon: LexiconOption = [],  # noqa: B006
     vectors: VectorPairOption = None,
-    to: Annotated[str | None, typer.Option("--to", help="The new language, for --lexicon builtin.")] = None,
+    to: ToOption = None,
     seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -64,16 +63,22 @@ def table(
     """Make the translation table p(English token | new token) of all evidence that is given."""
     from ..evidence import build_table
     from ..surgery import load_tokenizer, resolve_model
+    from ..surgery.initialisers import inputs_of
+    from ..surgery.initialisers.files import InputFiles, split_vectors
+    from ..surgery.initialisers.mixture import sources_of
 
+    files = InputFiles(None, tuple(bitext), split_vectors(vectors) if vectors else None, tuple(lexicon), (), to)
+    inputs_of("lingraft", files.given)
     refuse_existing(out)
-    sources, counts = read_sources(bitext, lexicon, vectors, to)
+    files.check()
     source, target = load_tokenizer(resolve_model(model)), load_tokenizer(tokenizer)
     with Display(quiet) as display:
-        evidence, told = sources.gather(source, target, lambda done, note: display("evidence", done, note))
+        inputs = files.read("lingraft")
+        evidence, told = sources_of(inputs).gather(source, target, lambda done, note: display("evidence", done, note))
         made = build_table(source, target, evidence)
     out.parent.mkdir(parents=True, exist_ok=True)
     made.save(out)
-    told |= {"rows": made.matrix.shape[0], "pairs": counts.kept, "shares": made.shares()}
+    told |= {"rows": made.matrix.shape[0], "pairs": len(inputs.pairs), "shares": made.shares()}
     done(as_json, quiet, {"too_long": told.pop("pairs_too_long", 0), **told}, out)
 
 
@@ -89,7 +94,8 @@ def init(
     ] = "lingraft",
     bitext: BitextOption = [],  # noqa: B006
     vectors: VectorPairOption = None,
-    lexicon: DictionaryOption = None,
+    lexicon: LexiconOption = [],  # noqa: B006
+    to: ToOption = None,
     text: TextOption = [],  # noqa: B006
     seed: Seed = 0,
     as_json: Json = False,
@@ -97,8 +103,8 @@ def init(
 ) -> None:
     """Write the model under the new vocabulary, without any training.
 
-    lingraft works from --table or --bitext, ramen from --bitext or --vectors, wechsel from --vectors and --lexicon,
-    focus from --text; mean and random need nothing.
+    lingraft works from --table, or from --bitext, --lexicon and --vectors or any of them; ramen from --bitext or
+    --vectors, wechsel from --vectors and --lexicon, focus from --text; mean and random need nothing.
     """
     from ..surgery import check_method, graft_with, initialise, load_model, load_tokenizer, save_model, self_check
     from ..surgery.initialisers import inputs_of
@@ -107,7 +113,7 @@ def init(
     chosen = check_method(method)
     files = InputFiles(
         str(table) if table else None, tuple(bitext), split_vectors(vectors) if vectors else None,
-        str(lexicon) if lexicon else None, tuple(text),
+        tuple(lexicon), tuple(text), to,
     )  # fmt: skip
     inputs_of(chosen, files.given)
     refuse_existing(out)
