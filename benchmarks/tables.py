@@ -28,7 +28,7 @@ from hard_links import parsed, symmetrized
 from scipy import sparse
 
 from lingraft.corpus import Counts, TokenSequences, clean_pairs, read_bitext, read_lines
-from lingraft.evidence import build_table, encode
+from lingraft.evidence import bitext_evidence, build_table, encode
 from lingraft.evidence.alignment import Links, Training
 from lingraft.evidence.alignment.settings import FOR_TABLES
 from lingraft.evidence.alignment.symmetrize import joined, symmetrize
@@ -135,7 +135,13 @@ def main() -> None:
         columns = ([line.split("\t")[1] for line in read_lines(path)][1:1501] for path in dev)
         tests["xnli-dev"] = list(zip(*columns, strict=True))
         for variant, counts in all_counts(arguments, language, source, target, wanted).items():
-            model = graft(source, target, build_table(source.tokenizer, target, counts), "lingraft", 0)
+            model = graft(
+                source,
+                target,
+                build_table(source.tokenizer, target, [bitext_evidence(counts, source.tokenizer)]),
+                "lingraft",
+                0,
+            )
             result: dict[str, Any] = {"language": language, "links": variant, "entries": int(counts.nnz)}
             for test, pairs in tests.items():
                 score = evaluate_retrieval(source, dataclasses.replace(model), pairs)

@@ -159,7 +159,10 @@ def test_a_wrong_option_is_named(transfer, extra, named):
 
 
 def test_a_transfer_needs_evidence(transfer):
-    assert "--bitext" in transfer(bitext=None)
+    message = transfer(bitext=None, to="sw")
+    for option in ("--bitext", "--lexicon", "--vectors", "--text, --source-text"):
+        assert option in message
+    assert "A lexicon comes with the package for ar, fr, hi, ru, vi, zh." in message
 
 
 @pytest.mark.parametrize("missing", [["--to", "fr"], ["--out", "out"], ["model"]], ids=lambda value: value[0])

@@ -50,6 +50,7 @@ def run_demo(out: Path, on_progress: OnProgress | None = None, seed: int = 0) ->
         to="fr",
         out=out,
         bitext=sample_bitext("en-fr.tsv"),
+        lexicon="builtin",
         eval_bitext=heldout,
         objective="distill",
         budget=_BUDGET,

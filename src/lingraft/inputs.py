@@ -6,19 +6,27 @@ import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .cache import folder_digest
+from .cache import file_digest, folder_digest
 from .errors import CorpusError, ModelError
+from .evidence.alignment import Lexicon, write_lexicon
 from .surgery import LanguageModel, from_transformers, save_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from .evidence.vectors import WordVectors
+
 #: file names, or sentence pairs, English first
 Bitext: TypeAlias = "str | Path | Sequence[str | Path] | Sequence[tuple[str, str]]"
+#: file names (or ``builtin``), or word translations
+Dictionary: TypeAlias = "str | Path | Sequence[str | Path] | Lexicon"
+#: the files of English and of the new language, their word vectors, or ``train``
+Vectors: TypeAlias = "str | tuple[str | Path, str | Path] | tuple[WordVectors, WordVectors]"
 #: file names, or a list of lines wrapped in `Lines`
 Text: TypeAlias = "str | Path | Sequence[str | Path] | Lines"
 
@@ -33,6 +41,8 @@ class PersistedInputs:
 
     model: str
     bitext: list[str] | dict[str, list[str]]
+    lexicon: list[str] | dict[str, list[str]]
+    vectors: str | dict[str, str] | None
     text: list[str] | dict[str, list[str]]
     source_text: list[str]
     eval_bitext: str | dict[str, str] | None
@@ -42,13 +52,15 @@ def persist_inputs(
     folder: Path,
     model: str | Path | LanguageModel | SentenceTransformer | tuple[PreTrainedModel, PreTrainedTokenizerBase],
     bitext: Bitext | Mapping[str, Bitext],
+    lexicon: Dictionary | Mapping[str, Dictionary],
+    vectors: Vectors | Mapping[str, Vectors] | None,
     text: Text | Mapping[str, Text],
     source_text: Text,
     eval_bitext: Bitext | Mapping[str, Bitext] | None,
 ) -> PersistedInputs:
     """Names for all inputs of a run, writing into ``folder`` those that are objects.
 
-    bitext, text, eval_bitext: of one language, or mappings by language.
+    bitext, lexicon, vectors, text, eval_bitext: of one language, or mappings by language.
     """
 
     def held_out(given: Bitext) -> str | None:
@@ -60,6 +72,8 @@ def persist_inputs(
     return PersistedInputs(
         _model(folder, model),
         _each(bitext, lambda given: _bitext(folder, "bitext", given)),
+        _each(lexicon, lambda given: _lexicon(folder, given)),
+        None if vectors is None else _each(vectors, lambda given: _vectors(folder, given)),
         _each(text, lambda given: _text(folder, "text", given)),
         _text(folder, "source-text", source_text),
         None if eval_bitext is None else _each(eval_bitext, held_out),
@@ -94,6 +108,42 @@ def _bitext(folder: Path, stem: str, given: Bitext) -> list[str]:
         raise CorpusError("A bitext in memory is a list of (English, foreign) pairs; some entries are not.")
     lines = [f"{_one_line(english)}\t{_one_line(foreign)}\n" for english, foreign in entries]
     return [_write(folder, stem, ".tsv", "".join(lines))]
+
+
+def _lexicon(folder: Path, given: Dictionary) -> list[str]:
+    if isinstance(given, str | Path):
+        return [str(given)]
+    if not isinstance(given, Lexicon):
+        return [str(entry) for entry in given]
+
+    def write(path: Path) -> None:
+        write_lexicon(given, path)
+
+    return [_by_content(folder, "lexicon", ".tsv", write)]
+
+
+def _vectors(folder: Path, given: Vectors) -> str:
+    if isinstance(given, str):
+        return given
+    names = []
+    for language, one in zip(("en", "xx"), given, strict=True):
+        if isinstance(one, str | Path):
+            names.append(str(one))
+        else:
+            from .evidence.vectors import save_vectors
+
+            names.append(_by_content(folder, f"vectors-{language}", ".npz", partial(save_vectors, one)))
+    return ",".join(names)
+
+
+def _by_content(folder: Path, stem: str, suffix: str, write: Callable[[Path], None]) -> str:
+    """Writes a file that is named by what it holds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".aside-{stem}{suffix}"
+    write(aside)
+    final = folder / f"{stem}-{file_digest(aside)[:12]}{suffix}"
+    aside.replace(final)
+    return str(final)
 
 
 def _text(folder: Path, stem: str, given: Text) -> list[str]:

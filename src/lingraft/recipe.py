@@ -74,6 +74,9 @@ T = TypeVar("T")
 #: what the new language is called in the names of losses and scores where a run has one; several go by their tags
 ONLY = "xx"
 
+#: in place of word vectors: train them on the text of both languages
+TRAIN = "train"
+
 #: the two forms of what belongs to a language, which pydantic puts into the places of errors
 _FORMS = ("of one language", "by language")
 
@@ -161,15 +164,31 @@ class AlignmentRecipe(_Section):
 
 
 class EvidenceRecipe(_Section):
-    """Where the correspondence of tokens comes from.
+    """Where the correspondence of tokens comes from; all that is given is put together.
 
-    bitext: two-column TSV files (English first) or EN_FILE,XX_FILE. min_count: a token with fewer expected links than
-    this gets no row from the bitext.
+    bitext: two-column TSV files (English first) or EN_FILE,XX_FILE. lexicon: dictionaries as TSV files (English first,
+    then perhaps probabilities and a count), or ``builtin`` for the one that comes with the package; where nothing at
+    all is given, that one is taken. vectors: word vectors of both languages, EN_FILE,XX_FILE (.vec, .bin), or
+    ``train`` to train them on the text of both languages. min_count: a token with fewer expected links than this gets
+    no row from the bitext.
     """
 
     bitext: Files = ()
+    lexicon: Files = ()
+    vectors: Place = None
     min_count: Annotated[float, Field(ge=0)] = 0.001
     alignment: AlignmentRecipe = AlignmentRecipe()
+
+    @field_validator("vectors")
+    @classmethod
+    def _two_files(cls, given: str | dict[str, str] | None) -> str | dict[str, str] | None:
+        for value in given.values() if isinstance(given, dict) else [given]:
+            if value is not None and value != TRAIN and len(value.split(",")) != 2:
+                raise ValueError(
+                    f"vectors are two files, EN_FILE,XX_FILE, or '{TRAIN}' to train them on the text; '{value}' is "
+                    "neither"
+                )
+        return given
 
 
 class TrainingRecipe(_Section):
@@ -261,6 +280,8 @@ class Given:
     """
 
     bitext: tuple[str, ...]
+    lexicon: tuple[str, ...]
+    vectors: str | None
     text: tuple[str, ...]
     source_text: tuple[str, ...]
     eval_bitext: str | None
@@ -271,8 +292,9 @@ class Recipe(_Section):
     """One run: from which model, to which language or languages, with what, and how.
 
     source: a model folder or a hub id. language: BCP 47 tag of the new language, or a list of several. seed: of
-    everything random. With several languages ``evidence.bitext``, ``corpus.text``, ``evaluation.bitext`` and
-    ``vocabulary.tokenizer`` are mappings by language; ``corpus.source_text`` and all others are common to them.
+    everything random. With several languages ``evidence.bitext``, ``evidence.lexicon``, ``evidence.vectors``,
+    ``corpus.text``, ``evaluation.bitext`` and ``vocabulary.tokenizer`` are mappings by language;
+    ``corpus.source_text`` and all others are common to them.
     """
 
     source: str
@@ -303,7 +325,8 @@ class Recipe(_Section):
     def _by_language(self) -> dict[str, Any]:
         """The keys that may hold a mapping by language."""
         return {
-            "evidence.bitext": self.evidence.bitext, "corpus.text": self.corpus.text,
+            "evidence.bitext": self.evidence.bitext, "evidence.lexicon": self.evidence.lexicon,
+            "evidence.vectors": self.evidence.vectors, "corpus.text": self.corpus.text,
             "evaluation.bitext": self.evaluation.bitext, "vocabulary.tokenizer": self.vocabulary.tokenizer,
         }  # fmt: skip
 
@@ -335,7 +358,8 @@ class Recipe(_Section):
             return value.get(language, otherwise) if isinstance(value, Mapping) else value
 
         return Given(
-            bitext=of(self.evidence.bitext, ()), text=of(self.corpus.text, ()),
+            bitext=of(self.evidence.bitext, ()), lexicon=of(self.evidence.lexicon, ()),
+            vectors=of(self.evidence.vectors, None), text=of(self.corpus.text, ()),
             source_text=() if self.several else self.corpus.source_text, eval_bitext=of(self.evaluation.bitext, None),
             tokenizer=of(self.vocabulary.tokenizer, None),
         )  # fmt: skip
@@ -369,7 +393,8 @@ def build_recipe(values: Mapping[str, Any]) -> Recipe:
     given = recipe.given(recipe.languages[0])
     return recipe.with_given(
         {
-            "evidence.bitext": given.bitext, "corpus.text": given.text, "evaluation.bitext": given.eval_bitext,
+            "evidence.bitext": given.bitext, "evidence.lexicon": given.lexicon, "evidence.vectors": given.vectors,
+            "corpus.text": given.text, "evaluation.bitext": given.eval_bitext,
             "vocabulary.tokenizer": given.tokenizer,
         }
     )  # fmt: skip

@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import stages, texts
+from . import correspondence, stages, texts
 from .cache import StageCache, digest, publish, remove_leftovers, write_aside
+from .errors import RecipeError
 from .processes import processes
 from .recipe import ONLY, Recipe
 from .report import environment, peak_memory_mb
 from .surgery import LanguageModel, load_model, resolve_model
-from .training import check_activations, check_objective, check_share, resolve_training
+from .training import check_activations, check_objective, check_share, natural_objective, resolve_training
 
 #: called with the stage's name, the share of it that is done (0 to 1) and a note for people
 OnProgress = Callable[[str, float, str], None]
@@ -43,14 +44,14 @@ class Run:
         self.progress = on_progress
         self.report: dict[str, Any] = environment()
 
-    def _step(self, name: str) -> stages.Update:
+    def _step(self, name: str) -> correspondence.Update:
         def update(share: float, note: str = "") -> None:
             self.progress(name, share, note)
 
         update(0.0, "")
         return update
 
-    def _for_each(self, name: str, make: Callable[[str, stages.Update], tuple[T, str]]) -> dict[str, T]:
+    def _for_each(self, name: str, make: Callable[[str, correspondence.Update], tuple[T, str]]) -> dict[str, T]:
         """A stage of every language, one after the other: what ``make`` gives for its tag, beside a note for people."""
         update = self._step(name)
         languages = self.recipe.languages
@@ -94,7 +95,7 @@ class Run:
 
         names = dict(zip(self.recipe.languages, languages, strict=True))
 
-        def scores(language: str, update: stages.Update) -> tuple[dict[str, Any], str]:
+        def scores(language: str, update: correspondence.Update) -> tuple[dict[str, Any], str]:
             name = names[language]
             return stages.make_scores(name, languages[name], trained, update), ""
 
@@ -112,10 +113,17 @@ class Run:
         """What each language starts from."""
         recipe = self.recipe
         files = {language: texts.input_texts(recipe, language) for language in recipe.languages}
-        names = dict.fromkeys(name for names in (*files.values(), texts.shared_texts(recipe)) for name in names)
-        self.report["inputs"] = digests = {name: texts.text_digest(name) for name in names}
+        evidence = {language: texts.evidence_files(recipe, language) for language in recipe.languages}
+        every = (*files.values(), *evidence.values(), texts.shared_texts(recipe))
+        self.report["inputs"] = digests = {
+            name: texts.text_digest(name) for name in dict.fromkeys(name for names in every for name in names)
+        }
+
+        def of(names: list[str]) -> dict[str, str]:
+            return {name: digests[name] for name in names}
+
         return {
-            language: texts.Inputs(recipe, source_folder, {name: digests[name] for name in names}, language)
+            language: texts.Inputs(recipe, source_folder, of(names), language, of(evidence[language]))
             for language, names in files.items()
         }
 
@@ -127,17 +135,18 @@ class Run:
         caches = {language: self.cache.of(language) if several else self.cache for language in inputs}
         corpora, english = self._corpora(source, inputs, caches)
 
-        def vocabulary(language: str, _: stages.Update) -> tuple[stages.Vocabulary, str]:
-            made = stages.make_vocabulary(caches[language], inputs[language], source, corpora[language])
+        def vocabulary(language: str, _: correspondence.Update) -> tuple[correspondence.Vocabulary, str]:
+            made = correspondence.make_vocabulary(caches[language], inputs[language], source, corpora[language])
             return made, f"{len(made.tokenizer):,} tokens"
 
-        def table(language: str, update: stages.Update) -> tuple[stages.Table, str]:
-            made = stages.make_table(
-                caches[language], inputs[language], source, vocabularies[language], corpora[language], update
-            )
-            return made, stages.describe_table(made.report)
+        def table(language: str, update: correspondence.Update) -> tuple[correspondence.Table, str]:
+            made = correspondence.make_table(
+                caches[language], inputs[language], source.tokenizer, vocabularies[language], corpora[language],
+                english, update,
+            )  # fmt: skip
+            return made, correspondence.describe_table(made.report)
 
-        def graft(language: str, _: stages.Update) -> tuple[stages.Graft, str]:
+        def graft(language: str, _: correspondence.Update) -> tuple[stages.Graft, str]:
             made = stages.make_graft(
                 caches[language], inputs[language], source, vocabularies[language], tables[language], corpora[language]
             )
@@ -163,11 +172,12 @@ class Run:
 
         Settles what the recipe leaves open and refuses what the source model cannot do.
         """
-        check_objective(self.recipe.training.objective, source)
+        training = self.recipe.training.model_copy(update={"objective": self._objective(source)})
+        check_objective(training.objective, source)
         if self.recipe.training.checkpoint_activations:
             check_activations(source.model)
 
-        def corpus(language: str, _: stages.Update) -> tuple[tuple[texts.Corpus, dict[str, Any]], str]:
+        def corpus(language: str, _: correspondence.Update) -> tuple[tuple[texts.Corpus, dict[str, Any]], str]:
             made, counts = texts.make_corpus(caches[language], inputs[language])
             return (made, counts), texts.describe_corpus(counts)
 
@@ -179,11 +189,42 @@ class Run:
             english, told = texts.make_english(self.cache, self.recipe, self.report["inputs"], list(corpora.values()))
             counts |= {"en": told} if told else {}
         self._tell("corpus", counts)
-        training = resolve_training(self.recipe.training, source.kind)
+        training = resolve_training(training, source.kind)
         check_share(processes(), training.batch_size)
         self.recipe = self.recipe.model_copy(update={"training": training})
         write_aside(self.directory / "recipe.yaml", self.recipe.to_yaml())
         return corpora, english
+
+    def _objective(self, source: LanguageModel) -> str:
+        """The objective, settled where there is nothing to train on: ``none``, and a line about it.
+
+        RecipeError where training was asked for and its text is missing.
+        """
+        training = self.recipe.training
+        wanted = natural_objective(source.kind) if training.objective == "auto" else training.objective
+        if wanted == "none":
+            return wanted
+        given = {language: self.recipe.given(language) for language in self.recipe.languages}
+        pairs = training.translation_weight or wanted == "distill"
+        without = [tag for tag, own in given.items() if not own.bitext and (pairs or not own.text)]
+        english = self.recipe.corpus.source_text or any(own.bitext for own in given.values())
+        if without:
+            missing = f"sentence pairs (--bitext){'' if pairs else ' or text (--text)'} of {', '.join(without)}"
+        elif not english and wanted != "distill":
+            missing = "English text (--source-text)"
+        else:
+            return wanted
+        nothing = not any(own.bitext or own.text for own in given.values())
+        asked = training.objective != "auto" or any((training.steps, training.tokens, training.budget))
+        if asked or not (nothing or wanted == "distill"):
+            raise RecipeError(
+                f"Training with objective '{wanted}' needs {missing}, and none is given. Give some, or leave the graft "
+                "as it is: --objective none."
+            )
+        note = f"no training: objective '{wanted}' needs {missing}"
+        self.report["notes"] = [note]
+        self._step("training")(1.0, note)
+        return "none"
 
     def _conclude(self, source: LanguageModel, model_digest: str) -> None:
         """Puts into run.json what is known in the end."""

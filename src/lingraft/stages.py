@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from .cache import StageCache, digest
-from .evidence import Provenance, TranslationTable, bitext_counts, build_table, encode
-from .evidence.alignment import AlignerSettings
+from .correspondence import Table, Update, Vocabulary
+from .evidence import TranslationTable
 from .processes import processes
 from .recipe import ONLY, TrainingRecipe
 from .surgery import (
@@ -25,106 +24,15 @@ from .surgery import (
     load_model,
     load_tokenizer,
     save_model,
-    save_tokenizer,
     self_check,
     with_masked_lm_head,
 )
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
-from .texts import Corpus, Inputs, TrainingText, make_shards, tokenizer_key
+from .texts import Corpus, Inputs, TrainingText, make_shards
 from .training import Progress, Tracking, distillation_trainer, language_model_trainer
-from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
-
-Update = Callable[[float, str], None]
 
 #: keys of the training that change no weight
 _WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "parallel", "track"}
-
-#: lines of text that statistics and self-checks look at
-_SAMPLE = 2000
-
-#: of more text than this a vocabulary is trained on a sample
-_VOCABULARY_BYTES = 1 << 28
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The target tokenizer and what run.json says of it."""
-
-    tokenizer: PreTrainedTokenizerBase
-    key: list[Any]
-    report: dict[str, Any]
-
-
-def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, corpus: Corpus) -> Vocabulary:
-    """Trains the target tokenizer on the foreign text, or takes the one that was given."""
-    recipe, given = inputs.recipe.vocabulary, inputs.given
-    if given.tokenizer:
-        tokenizer = load_tokenizer(given.tokenizer)
-        key: list[Any] = ["given", tokenizer_key(tokenizer)]
-    else:
-        key = [inputs.corpus_key, tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]
-
-        def make(folder: Path) -> None:
-            lines = corpus.sample("xx", _VOCABULARY_BYTES)
-            if given.text:  # the bitext's words need tokens too: their rows have the best evidence
-                lines = lines + [pair[1] for pair in corpus.pairs]
-            save_tokenizer(train_tokenizer(source.tokenizer, lines, recipe.size, recipe.min_count), folder)
-
-        tokenizer = load_tokenizer(cache.stage("vocabulary", key, make))
-    sample = encode(tokenizer, corpus.head("xx", _SAMPLE))
-    unknown = special_ids(tokenizer).get("unk", -1)
-    report = {
-        "size": len(tokenizer),
-        "hash": tokenizer_hash(tokenizer),
-        "special_ids": special_ids(tokenizer),
-        "tokens_per_line": float(sample.ids.size / max(1, len(sample))),
-        "unknown_share": float((sample.ids == unknown).mean()) if sample.ids.size else 0.0,
-    }
-    return Vocabulary(tokenizer, key, report)
-
-
-@dataclass(frozen=True)
-class Table:
-    """The translation table on disk and what run.json says of it."""
-
-    path: Path
-    key: list[Any]
-    report: dict[str, Any]
-
-
-def make_table(
-    cache: StageCache, inputs: Inputs, source: LanguageModel, vocabulary: Vocabulary, corpus: Corpus, update: Update
-) -> Table:
-    """Aligns the bitext on subwords and makes the translation table of it and of the other evidence."""
-    recipe = inputs.recipe.evidence
-    key = [inputs.corpus_key, vocabulary.key, tokenizer_key(source.tokenizer), recipe.min_count,
-           recipe.alignment.model_dump()]  # fmt: skip
-
-    def make(folder: Path) -> None:
-        counts, overlong = bitext_counts(
-            corpus.pairs, source.tokenizer, vocabulary.tokenizer, AlignerSettings(**recipe.alignment.model_dump()),
-            lambda done, note: update(0.9 * done, note),
-        )  # fmt: skip
-        table = build_table(source.tokenizer, vocabulary.tokenizer, counts, recipe.min_count)
-        table.save(folder / "table.npz")
-        sample = encode(vocabulary.tokenizer, corpus.head("xx", _SAMPLE)).ids
-        rows = table.provenance[sample]
-        report = {
-            "shares": table.shares(),
-            "text_coverage": float((rows != Provenance.fallback).mean()) if sample.size else 0.0,
-            "entries": int(table.matrix.nnz),
-            "pairs_too_long": overlong,
-        }
-        (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
-
-    folder = cache.stage("table", key, make)
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return Table(folder / "table.npz", key, report)
-
-
-def describe_table(report: dict[str, Any]) -> str:
-    """One line for the progress display."""
-    return f"evidence for {100 * report['text_coverage']:.1f} % of the running text"
 
 
 @dataclass(frozen=True)

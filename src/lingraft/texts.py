@@ -30,7 +30,8 @@ from .corpus import (
     write_shards,
 )
 from .errors import CorpusError
-from .recipe import Given, Recipe
+from .evidence import lexicon_files, lexicon_text, read_lexicons
+from .recipe import TRAIN, Given, Recipe
 from .training import text_marks
 from .vocabulary import plain_backend, special_ids, tokenizer_hash
 
@@ -46,6 +47,8 @@ _UPDATE_LINES = 100_000
 def input_texts(recipe: Recipe, language: str) -> list[str]:
     """Every text file and hub data set a recipe names for a language, without English text that several share.
 
+    Where neither text nor bitext is named, the lexicons are the text.
+
     CorpusError for the first that cannot be read.
     """
     given = recipe.given(language)
@@ -56,7 +59,22 @@ def input_texts(recipe: Recipe, language: str) -> list[str]:
     names = [*given.text, *given.source_text]
     for name in names:
         check_text(name)
-    return [*map(str, files), *names]
+    words = [] if given.bitext or given.text else lexicon_files(given.lexicon, language)
+    return [*map(str, files), *names, *map(str, words)]
+
+
+def evidence_files(recipe: Recipe, language: str) -> list[str]:
+    """Every file with a lexicon or with word vectors that a recipe names for a language.
+
+    CorpusError for the first that cannot be read.
+    """
+    given = recipe.given(language)
+    files = lexicon_files(given.lexicon, language)
+    if given.vectors and given.vectors != TRAIN:
+        files += split_bitext(given.vectors)
+    for path in files:
+        check_readable(path)
+    return [str(path) for path in files]
 
 
 def shared_texts(recipe: Recipe) -> list[str]:
@@ -74,20 +92,21 @@ def text_digest(name: str) -> str:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a language starts from: the recipe, the source model's folder, and the digest of every text file.
+    """What a language starts from: the recipe, the source model's folder, and the digest of every file.
 
-    files: those of this language, with the English text where it is the only one. language: of several the one.
+    files: texts of this language, with the English text where it is the only one. evidence: lexicons and vectors.
     """
 
     recipe: Recipe
     source_folder: Path
     files: dict[str, str]
-    language: str | None = None
+    language: str
+    evidence: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def given(self) -> Given:
         """What the recipe gives of the language."""
-        return self.recipe.given(self.language or self.recipe.languages[0])
+        return self.recipe.given(self.language)
 
     @cached_property
     def model_digest(self) -> str:
@@ -129,15 +148,17 @@ class Corpus:
         """Held-out sentence pairs, or none."""
         return list(zip(self._lines("eval.en"), self._lines("eval.xx"), strict=True))
 
-    def _text(self, side: Language) -> Path:
-        path = self.folder / f"text.{side}"
-        return path if path.is_file() else self.folder / f"bitext.{side}"
+    def _text(self, side: Language) -> Path | None:
+        paths = (self.folder / f"{stem}.{side}" for stem in ("text", "bitext"))
+        return next((path for path in paths if path.is_file()), None)
 
     def text(self, side: Language) -> Iterator[str]:
-        """Running text of a language, line by line: the text given, else the bitext's side."""
-        with self._text(side).open(encoding="utf-8") as stream:
-            for line in stream:
-                yield line[:-1]
+        """Running text of a language, line by line: the text given, else the bitext's side, else nothing."""
+        path = self._text(side)
+        if path is not None:
+            with path.open(encoding="utf-8") as stream:
+                for line in stream:
+                    yield line[:-1]
 
     def head(self, side: Language, lines: int) -> list[str]:
         """The first lines of a language's running text."""
@@ -154,7 +175,8 @@ class Corpus:
 
     def sample(self, side: Language, at_most_bytes: int) -> list[str]:
         """Running text of a language: all of it, or lines at even distances of about so many UTF-8 bytes."""
-        share = min(1.0, at_most_bytes / self._text(side).stat().st_size)
+        path = self._text(side)
+        share = min(1.0, at_most_bytes / max(1, path.stat().st_size)) if path else 1.0
         return [line for k, line in enumerate(self.text(side)) if int((k + 1) * share) > int(k * share)]
 
 
@@ -181,9 +203,15 @@ def make_corpus(cache: StageCache, inputs: Inputs) -> tuple[Corpus, dict[str, An
         return counts
 
     def make(folder: Path) -> None:
-        counts = {"bitext": bitext(folder, given.bitext, "bitext").as_dict()}
+        counts = {}
+        if given.bitext:
+            counts["bitext"] = bitext(folder, given.bitext, "bitext").as_dict()
         if given.text:
             counts["text"] = _clean(folder / "text.xx", given.text, limit).as_dict()
+        elif given.lexicon and not given.bitext:
+            lines = lexicon_text(read_lexicons(given.lexicon, inputs.language))
+            (folder / "text.xx").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            counts["words"] = {"lines": len(lines)}
         if given.source_text:
             counts["source_text"] = _clean(folder / "text.en", given.source_text, limit).as_dict()
         if given.eval_bitext:
@@ -232,6 +260,10 @@ def make_english(
 
 def describe_corpus(counts: dict[str, Any]) -> str:
     """One line for the progress display."""
+    if "words" in counts:
+        return "no text is given: the vocabulary is learnt from the words of the lexicon"
+    if "bitext" not in counts:
+        return f"{counts['text']['kept']:,} lines" if "text" in counts else ""
     bitext = counts["bitext"]
     note = f"{bitext['kept']:,} pairs"
     if bitext["malformed"]:

@@ -1,6 +1,7 @@
 """The one verb: from an English model and text of a new language to a model of that language.
 
-This module knows whose an output folder is and what is refused before any work; `run` knows the order of the stages.
+This module knows whose an output folder is; `settling` what a recipe leaves open and what is refused before any work,
+and `run` the order of the stages.
 """
 
 from __future__ import annotations
@@ -17,17 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from . import texts
 from .cache import digest, remove, write_aside
-from .corpus import absolute_hub, is_hub, split_bitext
 from .errors import InputError, OutputError, RecipeError, StoppedError
-from .inputs import Bitext, Text, persist_inputs
+from .inputs import Bitext, Dictionary, Text, Vectors, persist_inputs
 from .processes import leading
 from .recipe import Recipe, build_recipe, each, put, read_recipe_file
 from .report import write_run
 from .run import OnProgress, Run, result_folders
-from .surgery import LanguageModel, load_model, resolve_model
-from .training import check_trackers
+from .settling import absolute, check_inputs, with_evidence
+from .surgery import LanguageModel, load_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -79,6 +78,8 @@ def transfer(
     to: str | Sequence[str],
     out: str | Path,
     bitext: Bitext | Mapping[str, Bitext] = (),
+    lexicon: Dictionary | Mapping[str, Dictionary] = (),
+    vectors: Vectors | Mapping[str, Vectors] | None = None,
     text: Text | Mapping[str, Text] = (),
     source_text: Text = (),
     eval_bitext: Bitext | Mapping[str, Bitext] | None = None,
@@ -97,9 +98,11 @@ def transfer(
 
     model: folder, hub id, or a loaded model (a SentenceTransformer, a pair of transformers model and tokenizer).
     to: BCP 47 tag, or a list of several. out: the run's folder. bitext: file names, or a list of (English, foreign)
-    pairs. text, source_text: file names, or lists of lines. With several languages bitext, text, eval_bitext and
-    tokenizer are mappings from a language to these. track: ``jsonl``, ``tensorboard``, ``wandb``. settings: further
-    recipe keys with dots, e.g. ``{"training.batch_size": 32}``.
+    pairs. lexicon: file names (``builtin`` for the package's own), or a `Lexicon`. vectors: the files of English and of
+    the new language, two `WordVectors`, or ``train``. text, source_text: file names, or lists of lines. With several
+    languages bitext, lexicon, vectors, text, eval_bitext and tokenizer are mappings from a language to these. track:
+    ``jsonl``, ``tensorboard``, ``wandb``. settings: further recipe keys with dots, as
+    in ``{"training.batch_size": 32}``.
 
     Given loaded objects nothing touches the network; they are written to ``out/inputs`` first, so that the run can be
     resumed. Raises InputError for what was given, RunError for what failed, and StoppedError where SIGTERM or SIGINT
@@ -108,13 +111,17 @@ def transfer(
     """
     directory = Path(out)
     with _removed_if_refused(directory):
-        persisted = persist_inputs(directory / "inputs", model, bitext, text, source_text, eval_bitext)
+        persisted = persist_inputs(
+            directory / "inputs", model, bitext, lexicon, vectors, text, source_text, eval_bitext
+        )
         values: dict[str, Any] = {"source": persisted.model, "language": to, "seed": seed}
         tokenizers = each(tokenizer, str) if tokenizer else None
         for key, value in {
             "corpus.text": persisted.text,
             "corpus.source_text": persisted.source_text,
             "evidence.bitext": persisted.bitext,
+            "evidence.lexicon": persisted.lexicon,
+            "evidence.vectors": persisted.vectors,
             "evaluation.bitext": persisted.eval_bitext,
             "vocabulary.tokenizer": tokenizers,
             "vocabulary.size": vocab_size,
@@ -180,65 +187,12 @@ def _removed_if_refused(directory: Path) -> Iterator[None]:
         raise
 
 
-def _absolute(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths, so that it means the same from any folder."""
-
-    def file(name: str) -> str:
-        return absolute_hub(name) if is_hub(name) else str(Path(name).expanduser().absolute())
-
-    def text(names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(file(name) for name in names)
-
-    def bitext(name: str) -> str:
-        return ",".join(file(str(path)) for path in split_bitext(name))
-
-    def model(name: str) -> str:
-        path = Path(name).expanduser()
-        return str(path.absolute()) if path.exists() else name
-
-    def bitexts(names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(bitext(name) for name in names)
-
-    c, tokenizer, held_out = recipe.corpus, recipe.vocabulary.tokenizer, recipe.evaluation.bitext
-    absolute = recipe.model_copy(
-        update={
-            "source": model(recipe.source),
-            "corpus": c.model_copy(update={"source_text": text(c.source_text)}),
-        }
-    )
-    return absolute.with_given(
-        {
-            "corpus.text": each(c.text, text),
-            "vocabulary.tokenizer": each(tokenizer, model) if tokenizer else None,
-            "evidence.bitext": each(recipe.evidence.bitext, bitexts),
-            "evaluation.bitext": each(held_out, bitext) if held_out else None,
-        }
-    )
-
-
-def check_inputs(recipe: Recipe) -> None:
-    """Raises InputError for everything that can be seen to be wrong before any work is done."""
-    for language in recipe.languages:
-        texts.input_texts(recipe, language)
-    texts.shared_texts(recipe)
-    without = [language for language in recipe.languages if not recipe.given(language).bitext]
-    if without and recipe.several:
-        raise RecipeError(
-            f"No evidence for {', '.join(without)}: each of the languages {', '.join(recipe.languages)} needs at least "
-            f"one --bitext of its own, from which the correspondence of words is learned: --bitext {without[0]}=FILE."
-        )
-    if without:
-        raise RecipeError("No evidence: give at least one --bitext, from which the correspondence of words is learned.")
-    check_trackers(recipe.training.track)
-    resolve_model(recipe.source)
-
-
 @leading
 def run_recipe(recipe: Recipe, directory: Path, on_progress: OnProgress | None = None) -> TransferResult:
     """Runs (or goes on with) a recipe in a folder; see `transfer`."""
     began = time.perf_counter()
-    recipe = _absolute(recipe)
     with _removed_if_refused(directory):
+        recipe = with_evidence(absolute(recipe))
         check_inputs(recipe)
         if Path(recipe.source).is_dir() and directory.resolve().is_relative_to(Path(recipe.source).resolve()):
             raise OutputError(f"'{directory}' lies inside the source model's folder; give an --out outside of it.")

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import tiny
 from lingraft.errors import ModelError, TableError
-from lingraft.evidence import Provenance, TranslationTable, bitext_counts, build_table
+from lingraft.evidence import Provenance, TranslationTable, bitext_counts, bitext_evidence, build_table
 from lingraft.surgery import TABLE_METHODS, LanguageModel, from_transformers, graft, mix_rows, share_body
 from lingraft.surgery import vocabulary_parameters as parts_of
 from lingraft.vocabulary import special_ids, tokenizer_hash, train_tokenizer
@@ -59,7 +59,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     pad = foreign.pad_token_id  # stays: RoBERTa numbers positions from it on
     order[order.index(pad)], order[pad] = order[pad], pad
     foreign = tiny.renumbered(foreign, order)
-    table = build_table(english, foreign, bitext_counts(pairs, english, foreign)[0])
+    table = build_table(english, foreign, [bitext_evidence(bitext_counts(pairs, english, foreign)[0], english)])
     assert table.shares()["fallback"] > 0.02
     return Case(request.param, from_transformers(noisy(make(english, **options)), english), foreign, table)
 

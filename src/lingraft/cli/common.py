@@ -27,17 +27,30 @@ Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
 BitextOption = Annotated[
     list[str], typer.Option("--bitext", help="Sentence pairs: a two-column TSV, English first, or EN_FILE,XX_FILE.")
 ]
+LexiconOption = Annotated[
+    list[str],
+    typer.Option(
+        "--lexicon",
+        help="Word translations: a TSV of English, foreign and perhaps p(English | foreign), p(foreign | English) and "
+        "a count; or builtin for the lexicon that comes with the package.",
+    ),
+]
+VectorsOption = Annotated[
+    list[str],
+    typer.Option(
+        "--vectors",
+        help="Word vectors of both languages, EN_FILE,XX_FILE (.vec or .bin); or train, to train them on the text.",
+    ),
+]
 TextOption = Annotated[
     list[str],
     typer.Option("--text", help="Text of the new language, a sentence or paragraph a line: a file or hf:DATASET."),
 ]
-VectorsOption = Annotated[
+VectorPairOption = Annotated[
     str | None,
     typer.Option("--vectors", help="Word vectors EN_FILE,XX_FILE: .vec, plain or compressed, or fastText .bin."),
 ]
-LexiconOption = Annotated[
-    Path | None, typer.Option("--lexicon", help="Word translations: a TSV, English first, perhaps with probabilities.")
-]
+ToOption = Annotated[str | None, typer.Option("--to", help="The new language, for --lexicon builtin.")]
 
 ERR = Console(stderr=True, highlight=False)
 

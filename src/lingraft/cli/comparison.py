@@ -12,7 +12,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .common import Display, Json, LexiconOption, Model, Quiet, Seed, TextOption, Tokenizer, VectorsOption, print_json
+from .common import (
+    Display,
+    Json,
+    LexiconOption,
+    Model,
+    Quiet,
+    Seed,
+    TextOption,
+    Tokenizer,
+    ToOption,
+    VectorPairOption,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from ..comparison import Comparison, MethodResult
@@ -25,8 +37,9 @@ def compare(
     bitext: Annotated[
         list[str], typer.Option("--bitext", help="Sentence pairs: a two-column TSV, English first, or EN_FILE,XX_FILE.")
     ] = [],  # noqa: B006
-    vectors: VectorsOption = None,
-    lexicon: LexiconOption = None,
+    vectors: VectorPairOption = None,
+    lexicon: LexiconOption = [],  # noqa: B006
+    to: ToOption = None,
     source_text: Annotated[
         list[str], typer.Option("--source-text", help="English text; without it the bitext's English side.")
     ] = [],  # noqa: B006
@@ -52,7 +65,7 @@ def compare(
     with Display(quiet) as display:
         result = run(
             model, tokenizer, text=text, source_text=source_text, bitext=bitext,
-            vectors=split_vectors(vectors) if vectors else None, lexicon=lexicon, eval_bitext=eval_bitext,
+            vectors=split_vectors(vectors) if vectors else None, lexicon=lexicon, eval_bitext=eval_bitext, to=to,
             methods=None if methods is None else [name.strip() for name in methods.split(",")],
             probe_steps=probe_steps, seeds=seeds, seed=seed, on_progress=display,
         )  # fmt: skip

@@ -20,9 +20,9 @@ from .common import (
     Seed,
     TextOption,
     Tokenizer,
-    VectorsOption,
+    ToOption,
+    VectorPairOption,
     done,
-    refuse_nothing,
 )
 
 
@@ -52,35 +52,34 @@ def table(
     model: Model,
     tokenizer: Tokenizer,
     out: Out,
-    bitext: BitextOption,
+    bitext: BitextOption = [],  # noqa: B006
+    lexicon: LexiconOption = [],  # noqa: B006
+    vectors: VectorPairOption = None,
+    to: ToOption = None,
     seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make the translation table p(English token | new token) of a bitext."""
-    from ..corpus import Counts, clean_pairs, read_bitext
-    from ..evidence import bitext_counts, build_table
+    """Make the translation table p(English token | new token) of all evidence that is given."""
+    from ..evidence import build_table
     from ..surgery import load_tokenizer, resolve_model
+    from ..surgery.initialisers import inputs_of
+    from ..surgery.initialisers.files import InputFiles, split_vectors
+    from ..surgery.initialisers.mixture import sources_of
 
+    files = InputFiles(None, tuple(bitext), split_vectors(vectors) if vectors else None, tuple(lexicon), (), to)
+    inputs_of("lingraft", files.given)
     refuse_existing(out)
-    counts = Counts()
-    pairs = [pair for name in bitext for pair in clean_pairs(read_bitext(name, counts), 2000, counts)]
-    refuse_nothing(pairs, "sentence pair", ", ".join(bitext))
+    files.check()
     source, target = load_tokenizer(resolve_model(model)), load_tokenizer(tokenizer)
     with Display(quiet) as display:
-        links, too_long = bitext_counts(
-            pairs, source, target,
-            on_progress=lambda done, note: display("alignment", done, note),
-        )  # fmt: skip
-        made = build_table(source, target, links)
+        inputs = files.read("lingraft")
+        evidence, told = sources_of(inputs).gather(source, target, lambda done, note: display("evidence", done, note))
+        made = build_table(source, target, evidence)
     out.parent.mkdir(parents=True, exist_ok=True)
     made.save(out)
-    done(
-        as_json,
-        quiet,
-        {"rows": made.matrix.shape[0], "pairs": counts.kept, "too_long": too_long, "shares": made.shares()},
-        out,
-    )
+    told |= {"rows": made.matrix.shape[0], "pairs": len(inputs.pairs), "shares": made.shares()}
+    done(as_json, quiet, {"too_long": told.pop("pairs_too_long", 0), **told}, out)
 
 
 def init(
@@ -94,8 +93,9 @@ def init(
         str, typer.Option("--method", help="lingraft, ramen, wechsel, focus, mean or random.")
     ] = "lingraft",
     bitext: BitextOption = [],  # noqa: B006
-    vectors: VectorsOption = None,
-    lexicon: LexiconOption = None,
+    vectors: VectorPairOption = None,
+    lexicon: LexiconOption = [],  # noqa: B006
+    to: ToOption = None,
     text: TextOption = [],  # noqa: B006
     seed: Seed = 0,
     as_json: Json = False,
@@ -103,8 +103,8 @@ def init(
 ) -> None:
     """Write the model under the new vocabulary, without any training.
 
-    lingraft works from --table or --bitext, ramen from --bitext or --vectors, wechsel from --vectors and --lexicon,
-    focus from --text; mean and random need nothing.
+    lingraft works from --table, or from --bitext, --lexicon and --vectors or any of them; ramen from --bitext or
+    --vectors, wechsel from --vectors and --lexicon, focus from --text; mean and random need nothing.
     """
     from ..surgery import check_method, graft_with, initialise, load_model, load_tokenizer, save_model, self_check
     from ..surgery.initialisers import inputs_of
@@ -113,7 +113,7 @@ def init(
     chosen = check_method(method)
     files = InputFiles(
         str(table) if table else None, tuple(bitext), split_vectors(vectors) if vectors else None,
-        str(lexicon) if lexicon else None, tuple(text),
+        tuple(lexicon), tuple(text), to,
     )  # fmt: skip
     inputs_of(chosen, files.given)
     refuse_existing(out)

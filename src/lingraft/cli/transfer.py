@@ -10,7 +10,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import RecipeError
-from .common import BitextOption, Display, Json, NoSeed, Quiet, Seed, TextOption, print_json, print_table
+from .common import (
+    BitextOption,
+    Display,
+    Json,
+    LexiconOption,
+    NoSeed,
+    Quiet,
+    Seed,
+    TextOption,
+    VectorsOption,
+    print_json,
+    print_table,
+)
 
 
 def demo(
@@ -51,11 +63,13 @@ def transfer(
         typer.Option(
             "--to",
             help="BCP 47 tag of the new language: fr, zh, zh-Hant. Of several with commas between (fr,hi); each "
-            "--bitext, --text, --tokenizer and --eval-bitext is then LANG=FILE.",
+            "--bitext, --lexicon, --vectors, --text, --tokenizer and --eval-bitext is then LANG=FILE.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder.")] = None,
     bitext: BitextOption = [],  # noqa: B006
+    lexicon: LexiconOption = [],  # noqa: B006
+    vectors: VectorsOption = [],  # noqa: B006
     text: TextOption = [],  # noqa: B006
     source_text: Annotated[list[str], typer.Option("--source-text", help="English text, likewise.")] = [],  # noqa: B006
     eval_bitext: Annotated[
@@ -93,6 +107,8 @@ def transfer(
     for key, value in {
         "source": model,
         "evidence.bitext": by_language("--bitext", bitext, languages),
+        "evidence.lexicon": by_language("--lexicon", lexicon, languages),
+        "evidence.vectors": by_language("--vectors", vectors, languages, once=True),
         "corpus.text": by_language("--text", text, languages),
         "corpus.source_text": source_text or None,
         "evaluation.bitext": by_language("--eval-bitext", eval_bitext, languages, once=True),

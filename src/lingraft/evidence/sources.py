@@ -1,162 +1,84 @@
-"""Rows of the translation table out of each kind of evidence, and the rule by which they are put together.
-
-Every row comes from the first of these that knows the token:
-
-1. special: tokens of a role stand for the source's token of that role, whatever the text says;
-2. bitext: expected links with source tokens, normalised;
-3. overlap: the source has a token of the same bytes at the same place in a word;
-4. composition: the source's tokenizer can spell the token, which then is the mean of those pieces;
-5. fallback: nothing is known.
-"""
+"""All evidence that somebody has of a language, gathered for the table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from scipy import sparse
 from transformers import PreTrainedTokenizerBase
 
-from ..corpus import TokenSequences
-from ..vocabulary import (
-    all_special_ids,
-    backend_json,
-    notation,
-    plain_backend,
-    same_special_tokens,
-    special_ids,
-    token_identities,
-    tokenizer_hash,
-)
-from .alignment import AlignerSettings, Training
-from .alignment.em import Progress
+from .alignment import AlignerSettings, BitextAligner, Lexicon
+from .alignment.lexicon import joined_lexicons
 from .alignment.settings import FOR_TABLES
-from .table import Provenance, TranslationTable
+from .alignment.text import encode_pairs
+from .bitext import MIN_COUNT, bitext_counts, bitext_evidence
+from .lexicon import lexicon_evidence
+from .rows import Evidence
 
-#: what is a smaller share of a row than this is taken for noise
-MIN_SHARE = 1e-3
+if TYPE_CHECKING:
+    from .vectors import WordVectors
 
-
-def bitext_counts(
-    pairs: list[tuple[str, str]],
-    source: PreTrainedTokenizerBase,
-    target: PreTrainedTokenizerBase,
-    settings: AlignerSettings = FOR_TABLES,
-    on_progress: Progress | None = None,
-) -> tuple[sparse.csr_matrix, int]:
-    """Expected links between subwords, CSR (V_target, V_source), and how many pairs were too long to be aligned."""
-    english = encode(source, [pair[0] for pair in pairs])
-    foreign = encode(target, [pair[1] for pair in pairs])
-    short = (english.lengths <= settings.max_tokens) & (foreign.lengths <= settings.max_tokens)
-    if not short.all():
-        english, foreign = english.select(short), foreign.select(short)
-    with Training(english, foreign, len(source), len(target), settings, on_progress=on_progress) as training:
-        indptr, columns, values = training.expected_links()
-    counts = sparse.csr_matrix((values, columns, indptr), shape=(len(target), len(source)))
-    return counts, int((~short).sum())
+#: of more pairs than this the words that word vectors are aligned on come from the first so many
+_ANCHOR_PAIRS = 100_000
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, lines: list[str]) -> TokenSequences:
-    """Token ids of every line, without special tokens, padding or truncation."""
-    backend = plain_backend(tokenizer)
-    chunks = (lines[start : start + 10_000] for start in range(0, len(lines), 10_000))
-    return TokenSequences.from_lists(
-        encoding.ids for chunk in chunks for encoding in backend.encode_batch_fast(chunk, add_special_tokens=False)
-    )
+@dataclass(frozen=True)
+class Sources:
+    """What correspondences are learnt from: any of these, or none.
 
-
-def build_table(
-    source: PreTrainedTokenizerBase,
-    target: PreTrainedTokenizerBase,
-    counts: sparse.csr_matrix | None = None,
-    min_count: float = 0.001,
-) -> TranslationTable:
-    """Puts all evidence together, row by row, in the order of this module's docstring.
-
-    counts: expected links, shape (V_target, V_source), or None where there is no bitext. min_count: rows with fewer
-    links are left to the sources behind.
+    pairs: sentence pairs, English first. lexicons: word translations by the name they are known by. vectors: word
+    vectors of English and of the new language. settings: of the aligner. min_count: rows of a bitext with fewer
+    expected links are left empty.
     """
-    n_target, n_source = len(target), len(source)
-    provenance = np.full(n_target, Provenance.fallback, np.uint8)
-    evidence = np.zeros(n_target, np.float32)
-    rows: list[int] = []
-    columns: list[int] = []
-    weights: list[float] = []
 
-    def add(row: int, sources: list[int], kind: Provenance) -> None:
-        provenance[row] = kind
-        rows.extend([row] * len(sources))
-        columns.extend(sources)
-        weights.extend([1 / len(sources)] * len(sources))
+    pairs: Sequence[tuple[str, str]] = ()
+    lexicons: dict[str, Lexicon] | None = None
+    vectors: tuple[WordVectors, WordVectors] | None = None
+    settings: AlignerSettings = FOR_TABLES
+    min_count: float = MIN_COUNT
 
-    source_roles, target_roles = special_ids(source), special_ids(target)
-    for role, row in target_roles.items():
-        if role in source_roles and provenance[row] == Provenance.fallback:
-            add(row, [source_roles[role]], Provenance.special)
-    for row, column in same_special_tokens(target, source).items():
-        if provenance[row] == Provenance.fallback:
-            add(row, [column], Provenance.special)
-    settled = all_special_ids(target) | set(target_roles.values())
-    links = _bitext_rows(counts, source, settled, min_count, (n_target, n_source))
-    totals = np.asarray(links.sum(axis=1)).ravel()
-    known = totals > 0
-    provenance[known] = Provenance.bitext
-    evidence[known] = totals[known]
-    _spelled_rows(source, target, settled | set(np.flatnonzero(known).tolist()), add)
-    spelled = sparse.csr_matrix((weights, (rows, columns)), shape=(n_target, n_source), dtype=np.float64)
-    scale = sparse.diags(1 / np.where(known, totals, 1.0))
-    matrix = (scale @ links + spelled).astype(np.float32).tocsr()
-    matrix.sort_indices()
-    return TranslationTable(matrix, provenance, evidence, tokenizer_hash(source), tokenizer_hash(target))
+    def gather(
+        self,
+        source: PreTrainedTokenizerBase,
+        target: PreTrainedTokenizerBase,
+        on_progress: Callable[[float, str], None] | None = None,
+    ) -> tuple[list[Evidence], dict[str, Any]]:
+        """The rows of every source, and what is to be told of them.
 
+        Raises CorpusError for a lexicon that is the wrong way round or vectors that cannot be aligned.
+        """
+        told: dict[str, Any] = {}
+        found: list[Evidence] = []
+        for name, lexicon in (self.lexicons or {}).items():
+            found.append(lexicon_evidence(lexicon, source, target, f"Lexicon '{name}'"))
+            told.setdefault("lexicon_entries", {})[name] = len(lexicon)
+        if self.pairs:
+            counts, too_long = bitext_counts(list(self.pairs), source, target, self.settings, on_progress)
+            found.append(bitext_evidence(counts, source, self.min_count))
+            told["pairs_too_long"] = too_long
+        if self.vectors:
+            from .vectors import align_vectors, aligned_evidence
 
-def _bitext_rows(
-    counts: sparse.csr_matrix | None,
-    source: PreTrainedTokenizerBase,
-    settled: set[int],
-    min_count: float,
-    shape: tuple[int, int],
-) -> sparse.csr_matrix:
-    """The counts without rows and columns of special tokens and without rows of too little evidence."""
-    if counts is None:
-        return sparse.csr_matrix(shape, dtype=np.float64)
-    keep_column = np.ones(shape[1])
-    keep_column[list(all_special_ids(source))] = 0
-    links = (counts.astype(np.float64) @ sparse.diags(keep_column)).tocsr()
-    totals = np.asarray(links.sum(axis=1)).ravel()
-    keep_row = (totals >= max(min_count, 1e-12)).astype(np.float64)
-    keep_row[list(settled)] = 0
-    kept = sparse.csr_matrix(sparse.diags(keep_row) @ links)
-    kept.data[kept.data < MIN_SHARE * np.repeat(totals, np.diff(kept.indptr))] = 0
-    kept.eliminate_zeros()
-    return kept
+            if on_progress:
+                on_progress(1.0, "word vectors")
+            aligned = align_vectors(*self.vectors, self._anchors())
+            found.append(aligned_evidence(source, target, aligned))
+            told["vectors"] = {
+                "words": [len(aligned.english), len(aligned.foreign)], "anchors": aligned.anchors,
+                "kind": aligned.kind, "similarity": aligned.similarity,
+                # share of held-out anchors whose nearest word is their translation; JSON knows no NaN
+                "precision": None if math.isnan(aligned.precision) else aligned.precision,
+            }  # fmt: skip
+        return found, told
 
-
-def _spelled_rows(
-    source: PreTrainedTokenizerBase,
-    target: PreTrainedTokenizerBase,
-    settled: set[int],
-    add: Callable[[int, list[int], Provenance], None],
-) -> None:
-    """Overlap and composition for every target token that has no row yet."""
-    by_identity = {identity: index for index, identity in enumerate(token_identities(source)) if identity is not None}
-    backend = plain_backend(source)
-    # elsewhere a text is spelled as if a word started with it
-    spaced = notation(backend_json(source)) == "bytelevel"
-    forbidden = all_special_ids(source)
-    for row, identity in enumerate(token_identities(target)):
-        if identity is None or row in settled:
-            continue
-        if identity in by_identity:
-            add(row, [by_identity[identity]], Provenance.overlap)
-            continue
-        if identity.lone_byte:
-            continue
-        try:
-            text = identity.text.decode()
-        except UnicodeDecodeError:
-            continue
-        pieces = backend.encode(" " + text if spaced and identity.starts_word else text, add_special_tokens=False).ids
-        # what the source can only write byte by byte or not at all says nothing of the token
-        if pieces and not forbidden.intersection(pieces) and len(pieces) < max(2, len(text)):
-            add(row, list(pieces), Provenance.composition)
+    def _anchors(self) -> Lexicon | None:
+        """Words that translate each other, on which vectors are aligned: the lexicons', else those of the bitext."""
+        if self.lexicons:
+            return joined_lexicons(list(self.lexicons.values()))
+        if self.pairs:
+            encoded = encode_pairs(self.pairs[:_ANCHOR_PAIRS], lowercase=True, characters=True)
+            with BitextAligner(encoded, characters=True) as aligner:
+                return aligner.lexicon()
+        return None

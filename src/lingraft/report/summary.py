@@ -53,6 +53,7 @@ def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     for tag in language if several else [None]:
         scores = report["scores"][tag] if several else report["scores"]
         rows += [(f"{tag}: {what}" if several else what, value) for what, value in score_rows(scores)]
+    rows += [("note", note) for note in report.get("notes", [])]
     seconds = sum(value for name, value in report["seconds"].items() if name != "this_call")
     rows.append(("time", f"{seconds:.0f} s"))
     if report["peak_memory_mb"] is not None:
@@ -62,11 +63,15 @@ def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _language_rows(own: dict[str, Any]) -> list[tuple[str, str]]:
     """Text, vocabulary and table of a language."""
-    pairs = own["corpus"]["bitext"]
-    rows = [("sentence pairs", f"{pairs['kept']:,}")]
-    dropped = [f"{pairs[name]:,} {name}" for name in ("empty", "overlong", "malformed") if pairs[name]]
-    if dropped:
-        rows.append(("pairs dropped", ", ".join(dropped)))
+    rows = []
+    if "bitext" in own["corpus"]:
+        pairs = own["corpus"]["bitext"]
+        rows.append(("sentence pairs", f"{pairs['kept']:,}"))
+        dropped = [f"{pairs[name]:,} {name}" for name in ("empty", "overlong", "malformed") if pairs[name]]
+        if dropped:
+            rows.append(("pairs dropped", ", ".join(dropped)))
+    for name, entries in own["table"].get("lexicon_entries", {}).items():
+        rows.append((f"lexicon {name}", f"{entries:,} entries"))
     rows.append(("vocabulary", f"{own['vocabulary']['size']:,} tokens"))
     shares = own["table"]["shares"]
     rows.append(("rows from", ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())))

@@ -7,6 +7,7 @@ from .build import (
     distillation_trainer,
     head_trainer,
     language_model_trainer,
+    natural_objective,
     resolve_training,
 )
 from .data import text_marks, text_stream
@@ -35,6 +36,7 @@ __all__ = [
     "head_trainer",
     "language_model_trainer",
     "masked_loss",
+    "natural_objective",
     "resolve_precision",
     "resolve_training",
     "text_marks",

@@ -64,11 +64,14 @@ _CPU_TOKENS = 4096
 _LONGEST_SENTENCE = 128
 
 
+def natural_objective(kind: str) -> str:
+    """The objective that fits a kind of model best."""
+    return {"sentence": "distill", "masked": "mlm", "causal": "clm"}[kind]
+
+
 def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
     """The recipe with everything decided that it leaves to lingraft: objective, length, sizes, rates, precision."""
-    objective = recipe.objective
-    if objective == "auto":
-        objective = {"sentence": "distill", "masked": "mlm", "causal": "clm"}[kind]  # type: ignore[assignment]
+    objective = natural_objective(kind) if recipe.objective == "auto" else recipe.objective
     values: dict[str, object] = {"objective": objective}
     for key, unused, fitting in (
         ("translation_weight", 0, ("mlm",)), ("token_weight", 0, ("distill",)), ("evaluations", 1, ("mlm", "clm")),

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 import tiny
 from lingraft.errors import CorpusError, RecipeError, TableError
-from lingraft.evidence import Provenance, TranslationTable, bitext_counts, build_table
+from lingraft.evidence import Provenance, TranslationTable, bitext_counts, bitext_evidence, build_table
 from lingraft.evidence.alignment import Lexicon
 from lingraft.evidence.rows import Evidence
 from lingraft.evidence.vectors import WordVectors, training, write_vectors
@@ -70,7 +70,7 @@ def cipher_lexicon(n: int = WORDS) -> Lexicon:
 def inputs(english: PreTrainedTokenizerFast, foreign: PreTrainedTokenizerFast) -> InitialiserInputs:
     """Everything that any method wants."""
     pairs = tiny.cipher_pairs(200)
-    table = build_table(english, foreign, bitext_counts(pairs, english, foreign)[0])
+    table = build_table(english, foreign, [bitext_evidence(bitext_counts(pairs, english, foreign)[0], english)])
     lexicon = cipher_lexicon()
     return InitialiserInputs(
         table, pairs, word_vectors(lexicon.english, 1), word_vectors(lexicon.foreign, 1), lexicon,
@@ -223,7 +223,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, inputs: InitialiserInputs, b
     (folder / "words.tsv").write_text("".join(f"{en}\t{xx}\n" for en, xx in rows), encoding="utf-8")
     (folder / "text.txt").write_text("".join(line + "\n" for line in inputs.text), encoding="utf-8")
     return InputFiles(
-        None, (str(bitext_file),), (str(folder / "en.vec"), str(folder / "xx.vec.gz")), str(folder / "words.tsv"),
+        None, (str(bitext_file),), (str(folder / "en.vec"), str(folder / "xx.vec.gz")), (str(folder / "words.tsv"),),
         (str(folder / "text.txt"),),
     )  # fmt: skip
 
@@ -241,7 +241,7 @@ def test_only_what_a_method_works_from_is_read(files: InputFiles) -> None:
 def test_files_that_are_not_there_are_named() -> None:
     for files, error in (
         (InputFiles(table="gone.npz"), TableError), (InputFiles(bitext=("gone.tsv",)), CorpusError),
-        (InputFiles(vectors=("gone.vec", "gone.vec")), CorpusError), (InputFiles(lexicon="gone.tsv"), CorpusError),
+        (InputFiles(vectors=("gone.vec", "gone.vec")), CorpusError), (InputFiles(lexicon=("gone.tsv",)), CorpusError),
         (InputFiles(text=("gone.txt",)), CorpusError),
     ):  # fmt: skip
         with pytest.raises(error, match=r"'gone\.\w+' does not exist"):
@@ -253,7 +253,7 @@ def test_init_writes_the_rows_of_a_method(command, tmp_path, model_folder, files
     out = tmp_path / "out"
     status, said, _ = command(
         "init", model_folder, tmp_path / "tokenizer", "--method", "wechsel", "--vectors", ",".join(files.vectors),
-        "--lexicon", files.lexicon, "--out", out, "--json",
+        "--lexicon", files.lexicon[0], "--out", out, "--json",
     )  # fmt: skip
     assert status == 0
     report = json.loads(said)

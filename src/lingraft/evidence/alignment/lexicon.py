@@ -15,7 +15,7 @@ import lzma
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -60,6 +60,15 @@ class Lexicon:
 
     def __len__(self) -> int:
         return len(self.english)
+
+
+def joined_lexicons(lexicons: Sequence[Lexicon]) -> Lexicon:
+    """All entries of several lexicons, one after the other."""
+    return Lexicon(
+        [word for lexicon in lexicons for word in lexicon.english],
+        [word for lexicon in lexicons for word in lexicon.foreign],
+        *(np.concatenate(column) for column in zip(*map(_numbers, lexicons), strict=True)),
+    )
 
 
 def lexicon_from_counts(

@@ -47,6 +47,12 @@ def _classes() -> Array:
     return classes
 
 
+def is_spaceless(character: str) -> bool:
+    """Whether a character is of a script that is written without spaces (Thai, Lao, Myanmar, Khmer, Han, kana)."""
+    code, classes = ord(character), _classes()
+    return code < classes.size and bool(classes[code] == _SPACELESS)
+
+
 @compiled()
 def _cut(block: Array, lines: int) -> tuple[Array, Array, Array]:
     starts = np.empty(block.size // 2 + 1, np.int64)

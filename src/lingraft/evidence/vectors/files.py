@@ -83,7 +83,7 @@ class WordVectors:
 def read_vectors(
     path: str | os.PathLike[str], limit: int | None = 200_000, counts: Counts | None = None
 ) -> WordVectors:
-    """Reads word vectors: text, plain or compressed (.gz, .zst, .xz, .bz2), or a fastText model (.bin).
+    """Reads word vectors: text, plain or compressed (.gz, .zst, .xz, .bz2), a fastText model (.bin) or our .npz.
 
     limit: how many rows are read; None reads all. Memory is bounded by what is read, but for ``.bin``, which is loaded
     as a whole and brings counts along. Rows are malformed that have another number of numbers than the first, a number
@@ -97,6 +97,8 @@ def read_vectors(
     if limit is not None and limit < 1:
         raise ValueError(f"{limit} rows of '{path}' cannot be read")
     counts = Counts() if counts is None else counts
+    if path.suffix == ".npz":
+        return load_vectors(path)
     return _read_model(path, limit) if path.suffix == ".bin" else WordVectors(*TextReader(path, limit).read(counts))
 
 

@@ -182,7 +182,7 @@ def _parse(text: Array, lines: int, dimension: int) -> tuple[Array, Array, Array
             digits, scale, seen = 0, 0, 0
             fraction = False
             while True:
-                byte = np.int64(text[at])
+                byte = int(text[at])
                 if 48 <= byte <= 57:
                     if digits > 0 or byte > 48:
                         seen += 1
@@ -205,7 +205,7 @@ def _parse(text: Array, lines: int, dimension: int) -> tuple[Array, Array, Array
                 exponent = 0
                 first = at
                 while 48 <= text[at] <= 57 and at - first < 3:
-                    exponent = exponent * 10 + (np.int64(text[at]) - 48)
+                    exponent = exponent * 10 + (int(text[at]) - 48)
                     at += 1
                 good = at > first
                 scale += -exponent if down else exponent

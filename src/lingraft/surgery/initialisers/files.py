@@ -9,7 +9,7 @@ from typing import Any
 
 from ...corpus import Counts, check_readable, check_text, clean_pairs, clean_text, read_bitext, read_text, split_bitext
 from ...errors import CorpusError, RecipeError, TableError
-from ...evidence import TranslationTable
+from ...evidence import BUILTIN, TranslationTable, lexicon_files, read_lexicons
 from .interface import InitialiserInputs, Input, Method, OnProgress, inputs_of
 
 #: longer lines and pairs with a longer side are left out, as by default in a transfer
@@ -21,14 +21,16 @@ class InputFiles:
     """Names of files; None or empty for what there is not.
 
     table: a translation table. bitext: two-column TSV files (English first) or EN_FILE,XX_FILE. vectors: the files of
-    the English and of the foreign word vectors. lexicon: a bilingual dictionary. text: files or hub data sets.
+    the English and of the foreign word vectors. lexicon: bilingual dictionaries, or ``builtin`` for the package's own.
+    text: files or hub data sets. language: BCP 47 tag, where the built-in lexicon is named.
     """
 
     table: str | None = None
     bitext: tuple[str, ...] = ()
     vectors: tuple[str, str] | None = None
-    lexicon: str | None = None
+    lexicon: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+    language: str | None = None
 
     @property
     def given(self) -> frozenset[Input]:
@@ -45,14 +47,15 @@ class InputFiles:
             raise TableError(f"Table '{self.table}' does not exist.")
         for path in [path for name in self.bitext for path in split_bitext(name)]:
             check_readable(path)
-        for name in (*(self.vectors or ()), *([self.lexicon] if self.lexicon else [])):
-            check_readable(Path(name))
+        if BUILTIN in self.lexicon and self.language is None:
+            raise RecipeError("--lexicon builtin needs the language: give it with --to, as in --to fr.")
+        for path in (*map(Path, self.vectors or ()), *lexicon_files(self.lexicon, self.language or "")):
+            check_readable(path)
         for name in self.text:
             check_text(name)
 
     def read(self, method: Method, seed: int = 0, on_progress: OnProgress | None = None) -> InitialiserInputs:
         """What a method works from; nothing else is read. Raises InputError."""
-        from ...evidence.alignment import read_lexicon
         from ...evidence.vectors import read_vectors
 
         wanted = inputs_of(method, self.given)
@@ -65,7 +68,7 @@ class InputFiles:
             for side, name in zip(("english_vectors", "foreign_vectors"), self.vectors, strict=True):
                 values[side] = read_vectors(Path(name))
         if "lexicon" in wanted and self.lexicon:
-            values["lexicon"] = read_lexicon(Path(self.lexicon))
+            values["lexicon"] = read_lexicons(self.lexicon, self.language or "")
         if "text" in wanted:
             values["text"] = read_lines_of(self.text)
         return InitialiserInputs(**values)

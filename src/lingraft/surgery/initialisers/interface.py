@@ -28,15 +28,18 @@ Unknown = Literal["normal", "mean", "ramen", "ramen-code"]
 #: the kinds of inputs
 Input = Literal["table", "bitext", "vectors", "lexicon", "text"]
 
-#: what each method works from: the first of these sets of inputs that is given
+#: what each method works from: the first of these sets of inputs that is given; lingraft takes all evidence there is
 NEEDS: dict[Method, tuple[tuple[Input, ...], ...]] = {
-    "lingraft": (("table",), ("bitext",)),
+    "lingraft": (("table",), ("bitext",), ("lexicon",), ("vectors",)),
     "ramen": (("bitext",), ("vectors", "lexicon"), ("vectors",)),
     "wechsel": (("vectors", "lexicon"),),
     "focus": (("text",),),
     "mean": ((),),
     "random": ((),),
 }
+
+#: what a table can be made of
+EVIDENCE: tuple[Input, ...] = ("bitext", "lexicon", "vectors")
 
 _DESCRIBED: dict[Input, str] = {
     "table": "a translation table (--table)",
@@ -104,7 +107,8 @@ def inputs_of(method: Method, given: Collection[Input]) -> tuple[Input, ...]:
     """Which of the inputs that are given a method works from; RecipeError, naming what it needs, if they do not do."""
     for wanted in NEEDS[method]:
         if set(wanted) <= set(given):
-            return wanted
+            together = method == "lingraft" and wanted != ("table",)
+            return tuple(kind for kind in EVIDENCE if kind in given) if together else wanted
     ways = ", or ".join(" and ".join(_DESCRIBED[kind] for kind in wanted) for wanted in NEEDS[method])
     there = ", ".join(_DESCRIBED[kind] for kind in _DESCRIBED if kind in given)
     raise RecipeError(f"Method '{method}' needs {ways}; given: {there or 'none of these'}.")

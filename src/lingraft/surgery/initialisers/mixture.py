@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
-from ...evidence import bitext_counts, build_table
+from ...evidence import Sources, build_table
 from .interface import Initialisation, InitialiserInputs
 
 
 def lingraft(
     source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase, inputs: InitialiserInputs
 ) -> Initialisation:
-    """The table that was given, else one made of the bitext; rows without evidence get the source's mean and spread."""
+    """The table that was given, else one of all evidence; rows without any get the source's mean and spread."""
     table = inputs.table
     if table is None:
-        counts, _ = bitext_counts(list(inputs.pairs), source, target, on_progress=inputs.on_progress)
-        table = build_table(source, target, counts)
+        evidence, _ = sources_of(inputs).gather(source, target, inputs.on_progress)
+        table = build_table(source, target, evidence)
     table.check_tokenizers(source, target)
     return Initialisation(table, "normal")
+
+
+def sources_of(inputs: InitialiserInputs) -> Sources:
+    """The evidence among the inputs."""
+    english, foreign = inputs.english_vectors, inputs.foreign_vectors
+    return Sources(
+        pairs=inputs.pairs,
+        lexicons={} if inputs.lexicon is None else {"given": inputs.lexicon},
+        vectors=None if english is None or foreign is None else (english, foreign),
+    )

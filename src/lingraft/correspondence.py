@@ -1,0 +1,145 @@
+"""The stages between a language's text and its graft: the vocabulary, and the translation table of all evidence."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from .cache import StageCache
+from .corpus import split_bitext
+from .evidence import Provenance, Sources, build_table, encode, read_lexicons
+from .evidence.alignment import AlignerSettings
+from .evidence.vectors import read_vectors, save_vectors, train_vectors
+from .recipe import TRAIN
+from .surgery import LanguageModel, load_tokenizer, save_tokenizer
+from .texts import Corpus, Inputs, Language, tokenizer_key
+from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
+
+Update = Callable[[float, str], None]
+
+_log = logging.getLogger("lingraft")
+
+#: lines of text that statistics look at
+_SAMPLE = 2000
+
+#: of more text than this a vocabulary is trained on a sample
+_VOCABULARY_BYTES = 1 << 28
+
+#: word vectors are trained on at most so much text of a language, lines at even distances
+_VECTOR_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The target tokenizer and what run.json says of it."""
+
+    tokenizer: PreTrainedTokenizerBase
+    key: list[Any]
+    report: dict[str, Any]
+
+
+def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, corpus: Corpus) -> Vocabulary:
+    """Trains the target tokenizer on the foreign text, or takes the one that was given."""
+    recipe, given = inputs.recipe.vocabulary, inputs.given
+    if given.tokenizer:
+        tokenizer = load_tokenizer(given.tokenizer)
+        key: list[Any] = ["given", tokenizer_key(tokenizer)]
+    else:
+        key = [inputs.corpus_key, tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]
+
+        def make(folder: Path) -> None:
+            lines = corpus.sample("xx", _VOCABULARY_BYTES)
+            if given.text:  # the bitext's words need tokens too: their rows have the best evidence
+                lines = lines + [pair[1] for pair in corpus.pairs]
+            save_tokenizer(train_tokenizer(source.tokenizer, lines, recipe.size, recipe.min_count), folder)
+
+        tokenizer = load_tokenizer(cache.stage("vocabulary", key, make))
+    sample = encode(tokenizer, corpus.head("xx", _SAMPLE))
+    unknown = special_ids(tokenizer).get("unk", -1)
+    report = {
+        "size": len(tokenizer),
+        "hash": tokenizer_hash(tokenizer),
+        "special_ids": special_ids(tokenizer),
+        "tokens_per_line": float(sample.ids.size / max(1, len(sample))),
+        "unknown_share": float((sample.ids == unknown).mean()) if sample.ids.size else 0.0,
+    }
+    return Vocabulary(tokenizer, key, report)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The translation table on disk and what run.json says of it."""
+
+    path: Path
+    key: list[Any]
+    report: dict[str, Any]
+
+
+def make_table(
+    cache: StageCache, inputs: Inputs, source: PreTrainedTokenizerBase, vocabulary: Vocabulary, corpus: Corpus,
+    english: Corpus, update: Update,
+) -> Table:  # fmt: skip
+    """Gathers the evidence of a language and makes its translation table of it. english: holds the English text."""
+    recipe, given = inputs.recipe.evidence, inputs.given
+    vectors = _vector_files(cache, inputs, corpus, english, update)
+    trained = [english.key, inputs.recipe.seed] if given.vectors == TRAIN else None
+    key = [inputs.corpus_key, vocabulary.key, tokenizer_key(source), recipe.min_count, recipe.alignment.model_dump(),
+           list(inputs.evidence.values()), trained]  # fmt: skip
+
+    def make(folder: Path) -> None:
+        sources = Sources(
+            pairs=corpus.pairs,
+            lexicons={name: read_lexicons([name], inputs.language) for name in given.lexicon},
+            vectors=(read_vectors(vectors[0]), read_vectors(vectors[1])) if vectors else None,
+            settings=AlignerSettings(**recipe.alignment.model_dump()),
+            min_count=recipe.min_count,
+        )
+        evidence, told = sources.gather(source, vocabulary.tokenizer, lambda done, note: update(0.9 * done, note))
+        table = build_table(source, vocabulary.tokenizer, evidence)
+        table.save(folder / "table.npz")
+        sample = encode(vocabulary.tokenizer, corpus.head("xx", _SAMPLE)).ids
+        rows = table.provenance[sample]
+        report = {
+            "shares": table.shares(),
+            "text_coverage": float((rows != Provenance.fallback).mean()) if sample.size else 0.0,
+            "entries": int(table.matrix.nnz),
+            **told,
+        }
+        (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+
+    folder = cache.stage("table", key, make)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return Table(folder / "table.npz", key, report)
+
+
+def _vector_files(
+    cache: StageCache, inputs: Inputs, corpus: Corpus, english: Corpus, update: Update
+) -> tuple[Path, Path] | None:
+    """The files with word vectors of English and of the new language: those given, or trained on their text."""
+    given, seed = inputs.given.vectors, inputs.recipe.seed
+    if not given:
+        return None
+    if given != TRAIN:
+        one, other = split_bitext(given)
+        return one, other
+
+    def trained(language: str, texts: Corpus, side: Language) -> Path:
+        def make(folder: Path) -> None:
+            _log.info("No word vectors are given for '%s': they are trained on its text.", language)
+            update(0.0, f"training word vectors of {language}")
+            save_vectors(train_vectors(texts.sample(side, _VECTOR_BYTES), seed=seed), folder / "words.npz")
+
+        return cache.of(language).stage("vectors", [texts.key, side, seed], make) / "words.npz"
+
+    return trained("en", english, "en"), trained(inputs.language, corpus, "xx")
+
+
+def describe_table(report: dict[str, Any]) -> str:
+    """One line for the progress display."""
+    return f"evidence for {100 * report['text_coverage']:.1f} % of the running text"

@@ -1,0 +1,122 @@
+"""All evidence put together, token by token.
+
+A source's row counts as much as it rests on. In units of one expected link of a bitext, a row of strength n has the
+weight
+
+    w = min(rate * n, most),
+
+``rate`` and ``most`` being the trust in its source: what one of its observations is worth, and what any number of them
+is worth at most. The fused row is the mean of the sources' rows with these weights: the posterior mean of p(source
+token | target token) under the links of the bitext (rate 1, without limit), where the other sources are a Dirichlet
+prior. A token of many links goes by them; one of few goes by whatever else is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from transformers import PreTrainedTokenizerBase
+
+from ..vocabulary import all_special_ids, same_special_tokens, special_ids, tokenizer_hash
+from .rows import Array, Evidence
+from .spelling import composition_evidence, overlap_evidence
+from .table import Provenance, TranslationTable
+
+#: what is a smaller share of a fused row than this is left out
+_MIN_SHARE = 1e-4
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How much the rows of a source count.
+
+    rate: expected links that one observation is worth. most: those that a row of any strength is worth at most.
+    """
+
+    rate: float = 1.0
+    most: float = math.inf
+
+    def weight(self, strength: Array) -> Array:
+        """In expected links, shape of ``strength``."""
+        return np.minimum(self.rate * strength, self.most)
+
+
+#: calibrated by benchmarks/fusion.py (docs/results.md)
+TRUST: Mapping[Provenance, Trust] = MappingProxyType(
+    {
+        Provenance.bitext: Trust(),
+        Provenance.lexicon: Trust(most=2.0),
+        Provenance.vectors: Trust(rate=0.01, most=0.3),
+        Provenance.overlap: Trust(),
+        Provenance.composition: Trust(rate=0.1),
+    }
+)
+
+
+def build_table(
+    source: PreTrainedTokenizerBase,
+    target: PreTrainedTokenizerBase,
+    evidence: Sequence[Evidence] = (),
+    trust: Mapping[Provenance, Trust] = TRUST,
+) -> TranslationTable:
+    """The translation table of all that is known of the two vocabularies.
+
+    evidence: of bitext, lexicons and vectors; what the tokens' spelling says is added to it. trust: of every kind of
+    evidence.
+
+    Special tokens stand for the source's token of the same role, or of the same text, whatever the evidence says. The
+    provenance of a row is the source with the largest weight in it; a token that no source knows is ``fallback``.
+    """
+    shape = len(target), len(source)
+    settled, special = _special_rows(source, target)
+    open_rows = np.ones(shape[0], bool)
+    open_rows[list(settled)] = False
+    total = np.zeros(shape[0])
+    heaviest = np.zeros(shape[0])
+    provenance = np.full(shape[0], Provenance.fallback, np.uint8)
+    mixed: Any = sparse.csr_matrix(shape, dtype=np.float64)
+    overlap = overlap_evidence(source, target)
+    for one in [*evidence, overlap, composition_evidence(source, target, overlap)]:
+        if one.matrix.shape != shape:
+            raise ValueError(f"evidence of shape {one.matrix.shape} for vocabularies of {shape}")
+        weight = np.where(open_rows, trust[one.kind].weight(one.strength), 0.0)
+        mixed = mixed + sparse.diags(weight) @ one.matrix
+        provenance[weight > heaviest] = one.kind
+        heaviest = np.maximum(heaviest, weight)
+        total += weight
+    mixed = _normalised(mixed.tocsr(), total)
+    rows, columns = list(special), list(special.values())
+    provenance[rows] = Provenance.special
+    fixed = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
+    matrix = sparse.csr_matrix(mixed + fixed, dtype=np.float32)
+    matrix.sort_indices()
+    return TranslationTable(
+        matrix, provenance, total.astype(np.float32), tokenizer_hash(source), tokenizer_hash(target)
+    )
+
+
+def _normalised(rows: sparse.csr_matrix, totals: Array) -> sparse.csr_matrix:
+    """Rows that sum to 1 without their smallest entries."""
+    each = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    rows.data[rows.data < _MIN_SHARE * totals[each]] = 0
+    rows.eliminate_zeros()
+    sums = np.asarray(rows.sum(axis=1)).ravel()
+    return sparse.csr_matrix(sparse.diags(1 / np.where(sums > 0, sums, 1.0)) @ rows)
+
+
+def _special_rows(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> tuple[set[int], dict[int, int]]:
+    """The target tokens that no evidence may touch, and for those the source has too its token."""
+    source_roles, target_roles = special_ids(source), special_ids(target)
+    found: dict[int, int] = {}
+    for role, row in target_roles.items():
+        if role in source_roles:
+            found.setdefault(row, source_roles[role])
+    for row, column in same_special_tokens(target, source).items():
+        found.setdefault(row, column)
+    return all_special_ids(target) | set(target_roles.values()), found

@@ -1,0 +1,101 @@
+"""Evidence from how a token is written: the source has the same token, or can spell it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+from scipy import sparse
+from transformers import PreTrainedTokenizerBase
+
+from ..vocabulary import (
+    TokenIdentity,
+    all_special_ids,
+    backend_json,
+    notation,
+    plain_backend,
+    special_ids,
+    token_identities,
+)
+from .rows import Evidence
+from .table import Provenance
+
+#: strength of an overlap that cannot be a false friend; of a word of the same letters in both languages it is 1
+CERTAIN = 20.0
+
+
+def overlap_evidence(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> Evidence:
+    """Target tokens that the source has too: the same bytes at the same place in a word.
+
+    The strength is 1 for tokens with letters of the script that the target mostly uses, as they may be false friends;
+    `CERTAIN` for all others: digits, punctuation, parts of a character, names in the letters of another script.
+    """
+    by_identity = {identity: index for index, identity in enumerate(token_identities(source)) if identity is not None}
+    targets = _open_rows(target)
+    script = main_script(text for _, identity in targets if (text := _text(identity)) is not None)
+    found = [(row, by_identity[identity], identity) for row, identity in targets if identity in by_identity]
+    strength = np.zeros(len(target))
+    for row, _, identity in found:
+        strength[row] = 1.0 if script and script in _scripts(_text(identity) or "") else CERTAIN
+    rows, columns = [row for row, _, _ in found], [column for _, column, _ in found]
+    matrix = sparse.csr_matrix((np.ones(len(found)), (rows, columns)), shape=(len(target), len(source)))
+    return Evidence(Provenance.overlap, matrix, strength)
+
+
+def composition_evidence(
+    source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase, overlap: Evidence
+) -> Evidence:
+    """Target tokens that the source does not have but spells with few pieces: the mean of these.
+
+    What the source can only write letter by letter or not at all says nothing of a token. The strength is 1.
+    """
+    backend = plain_backend(source)
+    # elsewhere a text is spelled as if a word started with it
+    spaced = notation(backend_json(source)) == "bytelevel"
+    forbidden = all_special_ids(source)
+    rows: list[int] = []
+    columns: list[int] = []
+    weights: list[float] = []
+    for row, identity in _open_rows(target):
+        text = None if overlap.known[row] else _text(identity)
+        if text is None:
+            continue
+        pieces = backend.encode(" " + text if spaced and identity.starts_word else text, add_special_tokens=False).ids
+        if pieces and not forbidden.intersection(pieces) and len(pieces) < max(2, len(text)):
+            rows.extend([row] * len(pieces))
+            columns.extend(pieces)
+            weights.extend([1 / len(pieces)] * len(pieces))
+    matrix = sparse.csr_matrix((weights, (rows, columns)), shape=(len(target), len(source)), dtype=np.float64)
+    strength = np.zeros(len(target))
+    strength[rows] = 1.0
+    return Evidence(Provenance.composition, matrix, strength)
+
+
+def main_script(texts: Iterable[str]) -> str | None:
+    """The script that most letters of some texts are of, by its name in Unicode; None without any letter."""
+    counts = Counter(script for text in texts for script in _scripts(text))
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _open_rows(target: PreTrainedTokenizerBase) -> list[tuple[int, TokenIdentity]]:
+    """The tokens that stand for text, and their identity."""
+    closed = all_special_ids(target) | set(special_ids(target).values())
+    named = enumerate(token_identities(target))
+    return [(row, identity) for row, identity in named if identity is not None and row not in closed]
+
+
+def _text(identity: TokenIdentity) -> str | None:
+    """The text of a token; None for parts of a character."""
+    if identity.lone_byte:
+        return None
+    try:
+        return identity.text.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _scripts(text: str) -> list[str]:
+    """The script of every letter."""
+    return [unicodedata.name(letter, "?").partition(" ")[0] for letter in text if letter.isalpha()]
