@@ -228,9 +228,14 @@ def with_warm_head(
     recipe = TrainingRecipe(objective="mlm", steps=TrainingRecipe().head_steps, **_ONCE)
     recipe = resolve_training(recipe, source.kind)
     report = on_progress or (lambda *_: None)
+
+    def on_step(line: Progress) -> None:
+        report(
+            "head", line.step / line.steps, f"step {line.step:,} of {line.steps:,}, loss {line.losses['loss_en']:.3f}"
+        )
+
     with tempfile.TemporaryDirectory(prefix="lingraft-head-") as folder:
-        trainer = head_trainer(headed, text, recipe, seed, Path(folder))
-        trainer.run(lambda line: report("head", line.step / line.steps, str(line)))
+        head_trainer(headed, text, recipe, seed, Path(folder)).run(on_step)
     headed.model.to("cpu")  # type: ignore[arg-type]
     return headed
 
