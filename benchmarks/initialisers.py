@@ -115,14 +115,15 @@ def progress(stage: str, share: float, note: str) -> None:
 
 def cell(arguments: argparse.Namespace, inputs: Inputs, language: str, method: str) -> Cell:
     """All seeds of a method in a language."""
-    name = f"{method}-{arguments.steps}-{arguments.seed}-{arguments.seeds}.json"
+    name = f"{method}-{arguments.steps}x{arguments.batch_size}-{arguments.seed}-{arguments.seeds}.json"
     path = arguments.out / language / name
     if not path.is_file():
         made = lingraft.compare(
             inputs.model(), inputs.tokenizer(language), text=inputs.text(language), source_text=inputs.text("en"),
             bitext=inputs.bitext(language), vectors=(inputs.vectors("en"), inputs.vectors(language)),
             lexicon=inputs.lexicon(language), eval_bitext=inputs.held_out(language), methods=[method],
-            probe_steps=arguments.steps, seeds=arguments.seeds, seed=arguments.seed, on_progress=progress,
+            probe_steps=arguments.steps, seeds=arguments.seeds, seed=arguments.seed,
+            settings={"training.batch_size": arguments.batch_size}, on_progress=progress,
         )  # fmt: skip
         sys.stderr.write("\n")
         write_aside(path, json.dumps(made.as_dict(), indent=2) + "\n")
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch-size", type=int, default=4, help="sequences of 128 tokens a language and step")
     parser.add_argument("--threads", type=int, default=1, help="of training word vectors; with more they vary")
     arguments = parser.parse_args()
     if arguments.lab is None:
@@ -199,7 +201,8 @@ def main() -> None:
     print(
         f"\nPython {versions['python']}, torch {versions['torch']}, transformers {versions['transformers']}, "
         f"{machine['architecture']}, {machine['cores']} cores, {machine['threads']} threads; probe of "
-        f"{arguments.steps} steps, {arguments.seeds} seeds from {arguments.seed} on."
+        f"{arguments.steps} steps of 2 x {arguments.batch_size} x 128 tokens, {arguments.seeds} seeds from "
+        f"{arguments.seed} on."
     )
 
 

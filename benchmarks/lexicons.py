@@ -31,7 +31,7 @@ from lingraft.evidence import (
     build_table,
     builtin_lexicon,
     encode,
-    lexicon_counts,
+    lexicon_evidence,
     lexicon_text,
 )
 from lingraft.evidence.alignment import read_lexicon
@@ -89,8 +89,8 @@ def main() -> None:
         for name, lexicon in (("builtin", builtin), ("list", words)):
             alone = train_tokenizer(source.tokenizer, lexicon_text(lexicon))
             for title, target in ((name, trained), (f"{name} alone".replace("builtin ", ""), alone)):
-                counts = lexicon_counts(lexicon, source.tokenizer, target)
-                show(title, target, build_table(source.tokenizer, target, counts), language, lines)
+                counts = lexicon_evidence(lexicon, source.tokenizer, target)
+                show(title, target, build_table(source.tokenizer, target, [counts]), language, lines)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import heapq
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from itertools import chain
@@ -28,7 +28,7 @@ from transformers import PreTrainedTokenizerBase
 from .corpus import Counts, HeldOut, TokenStream, check_text, clean_text, read_text
 from .errors import CorpusError, ModelError, RecipeError
 from .evidence import Provenance, encode
-from .recipe import ONLY, TrainingRecipe
+from .recipe import ONLY, TrainingRecipe, build_recipe, put
 from .surgery import (
     LanguageModel,
     Method,
@@ -61,6 +61,9 @@ _MAX_CHARS = 2000
 
 #: nothing is resumed, so one checkpoint at the beginning and one at the end will do
 _ONCE: dict[str, Any] = {"checkpoint_seconds": 86_400.0, "checkpoints_kept": 1}
+
+#: a probe trains embeddings and body from its first step on
+_PROBE: dict[str, Any] = {"embeddings_share": 0.0, **_ONCE}
 
 Names = str | Path | Sequence[str | Path]
 
@@ -149,6 +152,7 @@ def compare(
     probe_steps: int = 50,
     seeds: int = 1,
     seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Comparison:
     """Makes the rows of a new vocabulary with each method and lets all of them go through the same short training.
@@ -159,8 +163,9 @@ def compare(
     vectors (English, foreign), lexicon (files, or ``builtin`` with the language's tag in ``to``): what methods work
     from. eval_bitext: held-out sentence pairs for retrieval before the probe. methods: which, by default all whose
     inputs are given. probe_steps: steps of the probe; 0 leaves the graft as it is. seeds: so many, from ``seed``
-    on; rows without evidence, batches and masks depend on them, and they are the same for all methods. The same
-    inputs and seed give the same numbers on the same machine, seconds and memory aside.
+    on; rows without evidence, batches and masks depend on them, and they are the same for all methods. settings:
+    keys of the recipe's training with dots, as in ``{"training.batch_size": 8}``. The same inputs and seed give the
+    same numbers on the same machine, seconds and memory aside.
 
     Raises InputError for whatever is wrong with the inputs.
     """
@@ -182,7 +187,7 @@ def compare(
     source, target = _load(model), load_tokenizer(tokenizer)
     check_positions(source.model, source.tokenizer, target)
     report = on_progress or (lambda *_: None)
-    bench = _Bench(source, target, pairs, probe_steps, seed, report)
+    bench = _Bench(source, target, pairs, probe_steps, seed, _training(settings or {}), report)
     bench.read(_lines(files.text), _lines(_names(source_text)) if source_text else _english(files.bitext))
     made = {}
     for number, method in enumerate(chosen):
@@ -245,13 +250,13 @@ class _Bench:
 
     def __init__(
         self, source: LanguageModel, target: PreTrainedTokenizerBase, pairs: list[tuple[str, str]], steps: int,
-        seed: int, report: OnProgress,
+        seed: int, training: Mapping[str, Any], report: OnProgress,
     ) -> None:  # fmt: skip
         objective: Literal["mlm", "clm"] = "clm" if source.kind == "causal" else "mlm"
         check_objective(objective, source)
         if objective == "mlm" and target.mask_token_id is None:
             raise ModelError("The new tokenizer has no mask token, so the probe's masked language model cannot use it.")
-        recipe = TrainingRecipe(objective=objective, steps=max(1, steps), embeddings_share=0.0, **_ONCE)
+        recipe = TrainingRecipe.model_validate({**_PROBE, **training, "objective": objective, "steps": max(1, steps)})
         self.recipe = resolve_training(recipe, source.kind)
         self._steps, self._seed = steps, seed
         self._fresh = not source.has_head
@@ -347,6 +352,21 @@ def _load(model: str | Path) -> LanguageModel:
         if headed.kind == "masked":
             return source.with_model(headed.model)
     return source
+
+
+def _training(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of the recipe's training among some settings; RecipeError for any other, or an impossible value."""
+    values: dict[str, Any] = {"source": "", "language": "und"}
+    for key, value in settings.items():
+        section, _, name = key.partition(".")
+        if section != "training" or name in ("objective", "steps", "tokens", "budget"):
+            raise RecipeError(
+                f"A probe takes keys of the recipe's training, like training.batch_size, but not its objective and "
+                f"length; given: '{key}'."
+            )
+        put(values, key, value)
+    build_recipe(values)
+    return dict(values.get("training", {}))
 
 
 def _names(given: Names) -> tuple[str, ...]:

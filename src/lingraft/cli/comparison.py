@@ -55,11 +55,15 @@ def compare(
     ] = 50,
     seeds: Annotated[int, typer.Option("--seeds", help="So many probes of each, from --seed on.", min=1)] = 1,
     seed: Seed = 0,
+    settings: Annotated[
+        list[str], typer.Option("--set", help="KEY=VALUE of a training key, as in training.batch_size=8.")
+    ] = [],  # noqa: B006
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Make the rows of a new vocabulary in every known way and show what each is worth after a short training."""
     from ..comparison import compare as run
+    from ..recipe import read_setting
     from ..surgery.initialisers.files import split_vectors
 
     with Display(quiet) as display:
@@ -67,7 +71,8 @@ def compare(
             model, tokenizer, text=text, source_text=source_text, bitext=bitext,
             vectors=split_vectors(vectors) if vectors else None, lexicon=lexicon, eval_bitext=eval_bitext, to=to,
             methods=None if methods is None else [name.strip() for name in methods.split(",")],
-            probe_steps=probe_steps, seeds=seeds, seed=seed, on_progress=display,
+            probe_steps=probe_steps, seeds=seeds, seed=seed, settings=dict(map(read_setting, settings)),
+            on_progress=display,
         )  # fmt: skip
     if as_json:
         print_json(result.as_dict())
