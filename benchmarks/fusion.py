@@ -69,7 +69,8 @@ class Language:
         """Word vectors trained on the running text of a language."""
         path = self.work / f"{language}.vec"
         if not path.is_file():
-            write_vectors(train_vectors(read_lines(lab_file(self.lab, f"mono/{language}.txt")), seed=0), path)
+            lines = read_lines(lab_file(self.lab, f"mono/{language}.txt"))
+            write_vectors(train_vectors(lines, dimension=100, epochs=3, lowercase=True), path)
         return read_vectors(path)
 
     def evidence(self, name: str, pairs: int | None) -> Evidence:

@@ -7,9 +7,9 @@ and ``flores/devtest.{en,XX}.txt``, named by --lab or LINGRAFT_LAB:
     python benchmarks/initialisers.py MODEL --lab LAB --out OUT
 
 All methods have the same inputs: a tokenizer trained on ``mono`` and the bitext, the bitext, the dictionary, word
-vectors trained on ``mono`` and the bitext's sides, and the text. The probe is on ``mono``. A sentence encoder gets its
-language-modelling head once, for all languages. Every cell (a language and a method, all seeds) is a file in OUT and is
-not made again, so a run that was killed goes on where it was.
+vectors of 100 dimensions trained on ``mono``, and a sample of ``mono``, on which the probe is too. A sentence encoder
+gets its language-modelling head once, for all languages. Every cell (a language and a method, all seeds) is a file in
+OUT and is not made again, so a run that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +52,17 @@ class Inputs:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._lab, self._out = Path(arguments.lab), Path(arguments.out)
         self._model, self._threads = str(arguments.model), arguments.threads
+        self._bytes = round(1e6 * arguments.megabytes)
 
     def bitext(self, language: str) -> Path:
         return lab_file(self._lab, f"parallel/en-{language}.tsv")
 
     def text(self, language: str) -> Path:
-        return lab_file(self._lab, f"mono/{language}.txt")
+        """A sample of the running text, spread over all of it."""
+        path = self._out / f"{language}.txt"
+        if not path.is_file():
+            write_aside(path, "".join(line + "\n" for line in sample_lines(self._lines(language), self._bytes)))
+        return path
 
     def lexicon(self, language: str) -> Path:
         return lab_file(self._lab, f"dictionaries/en-{language}.tsv")
@@ -92,19 +96,18 @@ class Inputs:
         return folder
 
     def vectors(self, language: str) -> Path:
-        """Trained on the text of the language and its side of the bitext; of English, of the bitexts of all."""
+        """Trained on the running text of a language, in lower case."""
         path = self._out / f"{language}.vec"
         if not path.is_file():
-            english = language == "en"
-            bitexts = [str(self.bitext(each)) for each in (LANGUAGES if english else (language,))]
-            sides = (pair[0 if english else 1] for name in bitexts for pair in read_pairs([name]))
             progress("vectors", 0.0, language)
-            made = train_vectors(chain(self._lines(language), sides), threads=self._threads)
+            lines = self._lines(language)
+            made = train_vectors(lines, dimension=100, epochs=3, lowercase=True, threads=self._threads)
             write_vectors(made, path)
         return path
 
     def _lines(self, language: str) -> Iterator[str]:
-        return clean_text(read_text(self.text(language)), 1_000_000, Counts())
+        path = lab_file(self._lab, f"mono/{language}.txt")
+        return clean_text(read_text(path), 1_000_000, Counts())
 
 
 def progress(stage: str, share: float, note: str) -> None:
@@ -170,6 +173,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=4, help="sequences of 128 tokens a language and step")
+    parser.add_argument("--megabytes", type=float, default=8.0, help="of running text, for probes and FOCUS")
     parser.add_argument("--threads", type=int, default=1, help="of training word vectors; with more they vary")
     arguments = parser.parse_args()
     if arguments.lab is None:
