@@ -1,6 +1,6 @@
 """Tokenizers: training the new language's, special tokens by role, and the identity of tokens across notations."""
 
-from .special import ROLES, all_special_ids, same_special_tokens, special_ids
+from .special import ROLES, all_special_ids, same_special_tokens, special_ids, special_rows
 from .tokens import TokenIdentity, backend_json, notation, token_identities, tokenizer_hash
 from .train import DEFAULT_SIZE, frame, keep_accents, plain_backend, train_tokenizer
 
@@ -16,6 +16,7 @@ __all__ = [
     "plain_backend",
     "same_special_tokens",
     "special_ids",
+    "special_rows",
     "token_identities",
     "tokenizer_hash",
     "train_tokenizer",
