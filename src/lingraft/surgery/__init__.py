@@ -1,8 +1,9 @@
 """Models: reading, grafting a vocabulary onto them, writing and checking what was written."""
 
 from .check import self_check
-from .graft import METHODS, Method, check_positions, graft, mix_rows, share_body, vocabulary_parameters, with_rows
+from .graft import METHODS, Method, check_positions, graft, mix_rows, share_body, with_rows
 from .heads import with_masked_lm_head
+from .layout import vocabulary_parameters
 from .models import (
     Kind,
     LanguageModel,
