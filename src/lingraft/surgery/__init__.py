@@ -1,25 +1,20 @@
 """Models: reading, grafting a vocabulary onto them, writing and checking what was written."""
 
 from .check import self_check
+from .folders import check_complete, copy_pipeline, readable, refuse_missing, resolve_model, transformer_folder
 from .graft import METHODS, Method, check_positions, graft, mix_rows, share_body, with_rows
 from .heads import with_masked_lm_head
 from .layout import vocabulary_parameters
 from .models import (
     Kind,
     LanguageModel,
-    check_complete,
-    copy_pipeline,
     from_sentence_transformer,
     from_transformers,
     length_limit,
     load_model,
     load_tokenizer,
-    readable,
-    refuse_missing,
-    resolve_model,
     save_model,
     save_tokenizer,
-    transformer_folder,
 )
 
 __all__ = [

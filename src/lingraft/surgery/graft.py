@@ -124,7 +124,7 @@ def share_body(owner: PreTrainedModel, follower: PreTrainedModel) -> None:
     """
     own = {id(parameter) for parameter in vocabulary_parameters(follower).values()}
 
-    def share(theirs: torch.nn.Module, mine: torch.nn.Module) -> None:
+    def share(theirs: nn.Module, mine: nn.Module) -> None:
         for name, child in list(mine.named_children()):
             if any(id(parameter) in own for parameter in child.parameters()):
                 share(theirs.get_submodule(name), child)

@@ -44,7 +44,8 @@ def mix(
     columns = matrix.shape[1]
     source = rows.detach().reshape(rows.shape[0], -1)[:columns]
     width = source.shape[1]
-    result = torch.empty((matrix.shape[0], width), dtype=rows.dtype)
+    with torch.inference_mode(False):  # which is a thread's own affair, and several fill it
+        result = torch.empty((matrix.shape[0], width), dtype=rows.dtype)
     exact = sparse.csr_matrix(matrix, dtype=np.float64)
     others = ~known
     starts = range(0, width, _BLOCK)
