@@ -4,7 +4,7 @@ from .check import self_check
 from .folders import check_complete, copy_pipeline, readable, refuse_missing, resolve_model, transformer_folder
 from .graft import METHODS, Method, check_positions, graft, mix_rows, share_body, with_rows
 from .heads import with_masked_lm_head
-from .layout import vocabulary_parameters
+from .layout import position_padding, vocabulary_parameters
 from .models import (
     Kind,
     LanguageModel,
@@ -32,6 +32,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "mix_rows",
+    "position_padding",
     "readable",
     "refuse_missing",
     "resolve_model",

@@ -87,7 +87,7 @@ def check_positions(model: PreTrainedModel, target: PreTrainedTokenizerBase) -> 
         raise ModelError(
             f"{type(model).__name__} numbers positions from the id of its padding token, {counted}, and the new "
             f"tokenizer has that token at {new}. Give a tokenizer that has it at {counted} "
-            "(lingraft.vocabulary.with_padding_at makes one), or let one be trained."
+            "(lingraft transfer moves it by itself, lingraft.vocabulary.with_padding_at too), or let one be trained."
         )
 
 

@@ -1,5 +1,6 @@
 """Tokenizers: training the new language's, special tokens by role, and the identity of tokens across notations."""
 
+from .renumber import renumbered, with_chat_template, with_padding_at
 from .special import ROLES, all_special_ids, same_special_tokens, special_ids
 from .tokens import TokenIdentity, backend_json, notation, token_identities, tokenizer_hash
 from .train import DEFAULT_SIZE, frame, keep_accents, plain_backend, train_tokenizer
@@ -14,9 +15,12 @@ __all__ = [
     "keep_accents",
     "notation",
     "plain_backend",
+    "renumbered",
     "same_special_tokens",
     "special_ids",
     "token_identities",
     "tokenizer_hash",
     "train_tokenizer",
+    "with_chat_template",
+    "with_padding_at",
 ]
