@@ -17,7 +17,7 @@ from .evidence import Provenance, Sources, build_table, encode, read_lexicons
 from .evidence.alignment import AlignerSettings
 from .evidence.vectors import read_vectors, save_vectors, train_vectors
 from .recipe import TRAIN
-from .surgery import LanguageModel, load_tokenizer, position_padding, save_tokenizer
+from .surgery import LanguageModel, check_tokenizer_class, load_tokenizer, position_padding, save_tokenizer
 from .texts import Corpus, Inputs, Language, tokenizer_key
 from .vocabulary import special_ids, tokenizer_hash, train_tokenizer, with_chat_template, with_padding_at
 
@@ -52,6 +52,7 @@ def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, co
         padding = position_padding(source.model)
         if padding is not None:
             tokenizer = with_padding_at(tokenizer, padding)
+        check_tokenizer_class(source.model, tokenizer)
         key: list[Any] = ["given", tokenizer_key(tokenizer)]
     else:
         key = [inputs.corpus_key, tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]

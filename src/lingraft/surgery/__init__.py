@@ -8,6 +8,7 @@ from .layout import position_padding, vocabulary_parameters
 from .models import (
     Kind,
     LanguageModel,
+    check_tokenizer_class,
     from_sentence_transformer,
     from_transformers,
     length_limit,
@@ -24,6 +25,7 @@ __all__ = [
     "Method",
     "check_complete",
     "check_positions",
+    "check_tokenizer_class",
     "copy_pipeline",
     "from_sentence_transformer",
     "from_transformers",

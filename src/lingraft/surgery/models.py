@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from transformers import (
 )
 
 from ..errors import ModelError
+from ..vocabulary import ROLES, tokenizer_hash
 from .folders import (
     Stored,
     check_complete,
@@ -259,4 +261,27 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, max_length:
     config = json.loads(path.read_text(encoding="utf-8"))
     if config.get("tokenizer_class") == "TokenizersBackend":
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
-        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for role in ROLES:  # what is not said some classes fill with their own
+        config.setdefault(f"{role}_token", None)
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def check_tokenizer_class(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """ModelError unless transformers reads the tokenizer beside a config of the model's as what it is.
+
+    For some types of models it takes a class of its own, whatever the tokenizer's files say, and that class its own
+    pre-tokenizer and normaliser.
+    """
+    with tempfile.TemporaryDirectory(prefix="lingraft-") as folder:
+        model.config.save_pretrained(folder)
+        save_tokenizer(tokenizer, Path(folder))
+        try:
+            read = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            same, name = tokenizer_hash(read) == tokenizer_hash(tokenizer), type(read).__name__
+        except Exception as error:  # such a class may as well not take its vocabulary
+            same, name = False, f"something else ({type(error).__name__})"
+    if not same:
+        raise ModelError(
+            f"Beside a {model.config.model_type} model transformers reads this tokenizer as {name}, which makes other "
+            "tokens of a text. Give one of the same kind as the model's own, or let one be trained."
+        )
