@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
+from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from transformers import (
     AlbertConfig,
@@ -51,6 +52,7 @@ from lingraft.surgery import (
     load_model,
     position_padding,
     save_model,
+    save_tokenizer,
     self_check,
     vocabulary_parameters,
 )
@@ -73,7 +75,7 @@ class Family:
     """How a tiny model of a family is made.
 
     config, options: its config and what it is made with. auto: the class around it. kinds: of tokenizers that its
-    models come with. tied: whether input and output embeddings may be one. targets: kinds of tokenizers it may be given.
+    models come with. tied: whether input and output embeddings may be one. targets: kinds of tokenizers it may get.
     dtype: of its weights. padding: rows beyond the tokenizer's.
     """
 
@@ -158,13 +160,14 @@ class Cell:
 
 
 def cells() -> list[Cell]:
-    """Every family with its kinds of tokenizers, tied and untied, to every kind of tokenizer."""
+    """Every family with its kinds of tokenizers, tied and untied; as it is most often, to every kind of tokenizer."""
     return [
         Cell(name, source, target, tied)
         for name, family in FAMILIES.items()
         for source in family.kinds
         for tied in family.tied
         for target in family.targets
+        if target == source or tied == family.tied[0]
     ]
 
 
@@ -222,6 +225,28 @@ def made(cell: Cell) -> tuple[LanguageModel, PreTrainedTokenizerFast, Translatio
         copy.deepcopy(_target_tokenizer(cell.target, padding)),
         _table(cell.source, cell.target, padding, own),
     )
+
+
+def sentence_folder(folder: Path, language_model: LanguageModel) -> Path:
+    """Writes a sentence encoder around a model's encoder: mean pooling, a dense layer, normalisation."""
+    try:
+        from sentence_transformers.sentence_transformer import modules
+    except ImportError:  # its home before sentence-transformers 5.4
+        from sentence_transformers import models as modules
+
+    inner = folder.with_name(f"{folder.name}-transformer")
+    language_model.model.base_model.save_pretrained(inner)
+    save_tokenizer(language_model.tokenizer, inner)
+    transformer = modules.Transformer(str(inner))
+    width = language_model.model.config.hidden_size
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        dense = modules.Dense(width, 12)
+    encoder = SentenceTransformer(
+        modules=[transformer, modules.Pooling(width), dense, modules.Normalize()], device="cpu"
+    )
+    encoder.save_pretrained(str(folder), create_model_card=False)
+    return folder
 
 
 def outputs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, line: str) -> Tensor:
