@@ -60,7 +60,8 @@ def mix(
             if rows.ndim == 1:
                 made[others] = middle
             else:
-                made[others] = middle + wide * own.standard_normal(made.shape)[others]
+                drawn = own.standard_normal(made.shape, dtype=np.float32)  # of all, to depend on none
+                made[others] = middle + wide * drawn[others]
         result[:, part] = torch.from_numpy(made).to(rows.dtype)
 
     with ThreadPoolExecutor(usable_cores()) as pool:
