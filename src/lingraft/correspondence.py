@@ -17,9 +17,9 @@ from .evidence import Provenance, Sources, build_table, encode, read_lexicons
 from .evidence.alignment import AlignerSettings
 from .evidence.vectors import read_vectors, save_vectors, train_vectors
 from .recipe import TRAIN
-from .surgery import LanguageModel, load_tokenizer, save_tokenizer
+from .surgery import LanguageModel, check_tokenizer_class, load_tokenizer, position_padding, save_tokenizer
 from .texts import Corpus, Inputs, Language, tokenizer_key
-from .vocabulary import special_ids, tokenizer_hash, train_tokenizer
+from .vocabulary import special_ids, tokenizer_hash, train_tokenizer, with_chat_template, with_padding_at
 
 Update = Callable[[float, str], None]
 
@@ -48,7 +48,11 @@ def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, co
     """Trains the target tokenizer on the foreign text, or takes the one that was given."""
     recipe, given = inputs.recipe.vocabulary, inputs.given
     if given.tokenizer:
-        tokenizer = load_tokenizer(given.tokenizer)
+        tokenizer = with_chat_template(load_tokenizer(given.tokenizer), source.tokenizer)
+        padding = position_padding(source.model)
+        if padding is not None:
+            tokenizer = with_padding_at(tokenizer, padding)
+        check_tokenizer_class(source.model, tokenizer)
         key: list[Any] = ["given", tokenizer_key(tokenizer)]
     else:
         key = [inputs.corpus_key, tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from lingraft.errors import SelfCheckError
-from lingraft.surgery import LanguageModel, load_model, save_model, self_check, with_masked_lm_head
+from lingraft.surgery import LanguageModel, check, load_model, save_model, self_check, with_masked_lm_head
 
 TEXTS = tiny.english_lines(3)
 EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
@@ -34,53 +35,113 @@ def edit(folder: Path, name: str, change: Callable[[torch.Tensor], object]) -> N
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
 
+def change_config(folder: Path, **changes: Any) -> None:
+    """Changes the config of a folder."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+
+
 def test_a_good_folder_passes(masked: LanguageModel, written: Path) -> None:
-    assert self_check(masked, written, TEXTS) == {"max_difference": 0.0}
-    assert self_check(masked, written, []) == {"max_difference": 0.0}
+    norms = masked.model.get_input_embeddings().weight[10:].norm(dim=1)  # behind the special tokens
+    for texts, count in ((TEXTS, 5), ([], 2)):
+        found = self_check(masked, written, texts, masked)
+        assert (found["max_difference"], found["texts"]) == (0.0, count)
+        assert found["norms"] == pytest.approx(
+            {"min": norms.min().item(), "median": norms.median().item(), "max": norms.max().item()}
+        )
+    assert self_check(masked, written, TEXTS)["max_difference"] == 0.0
 
 
-@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
-def test_a_row_that_is_zero_or_no_number_is_found(masked: LanguageModel, written: Path, value: float) -> None:
+@pytest.mark.parametrize(("value", "what"), [(0.0, "zero"), (float("nan"), "no numbers"), (float("inf"), "no numbers")])
+def test_a_row_that_is_zero_or_no_number_is_found(
+    masked: LanguageModel, written: Path, value: float, what: str
+) -> None:
     edit(written, EMBEDDINGS, lambda rows: rows[123].fill_(value))
     edit(written, EMBEDDINGS, lambda rows: rows[200].fill_(value))
-    with pytest.raises(SelfCheckError, match="2 embedding rows are zero or no numbers, first of token 123"):
+    with pytest.raises(SelfCheckError, match=f"2 rows of the input embeddings are {what}, first of token 123"):
         self_check(masked, written, TEXTS)
 
 
-def test_only_the_padding_row_may_be_zero(masked: LanguageModel, written: Path) -> None:
-    pad = masked.tokenizer.pad_token_id
-    edit(written, EMBEDDINGS, lambda rows: rows[pad].zero_())
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_an_outlier_in_norm_is_found(masked: LanguageModel, written: Path, factor: float) -> None:
     with torch.no_grad():
-        masked.model.get_input_embeddings().weight[pad].zero_()
+        masked.model.get_input_embeddings().weight[150] *= factor
+    edit(written, EMBEDDINGS, lambda rows: rows[150].mul_(factor))
+    fresh = masked.with_model(tiny.bert(masked.tokenizer))
+    with pytest.raises(SelfCheckError, match=r"1 rows of the input embeddings are outliers.*first of token 150"):
+        self_check(masked, written, TEXTS, fresh)
+    edit(written, EMBEDDINGS, lambda rows: rows[150].mul_(factor))
+    with pytest.raises(SelfCheckError, match="outliers"):  # of which the rows themselves speak
+        self_check(masked, written, TEXTS)
+
+
+def test_the_rows_of_special_tokens_may_be_what_they_are_in_the_source(masked: LanguageModel, written: Path) -> None:
+    for token, factor in ((masked.tokenizer.pad_token_id, 0.0), (masked.tokenizer.mask_token_id, 1e4)):
+        edit(written, EMBEDDINGS, lambda rows, token=token, factor=factor: rows[token].mul_(factor))
+        with torch.no_grad():
+            masked.model.get_input_embeddings().weight[token] *= factor
     assert self_check(masked, written, TEXTS)["max_difference"] < 1e-4
-    edit(written, EMBEDDINGS, lambda rows: rows[pad].fill_(float("nan")))
-    with pytest.raises(SelfCheckError, match=f"first of token {pad}"):
+    edit(written, EMBEDDINGS, lambda rows: rows[token].fill_(float("nan")))
+    with pytest.raises(SelfCheckError, match=f"no numbers, first of token {token}"):
         self_check(masked, written, TEXTS)
 
 
 @pytest.mark.parametrize("value", [0.5, float("nan")])
 def test_a_changed_weight_is_found(masked: LanguageModel, written: Path, value: float) -> None:
     edit(written, DENSE, lambda weight: weight[3].fill_(value))
-    with pytest.raises(SelfCheckError, match="outputs after reading back differ by"):
+    with pytest.raises(SelfCheckError, match=re.escape("1.output.dense.weight' reads back otherwise")):
         self_check(masked, written, TEXTS)
+
+
+def test_the_smallest_change_of_a_row_is_found(masked: LanguageModel, written: Path) -> None:
+    edit(written, EMBEDDINGS, lambda rows: rows[40, 3].copy_(torch.nextafter(rows[40, 3], torch.tensor(9.0))))
+    with pytest.raises(SelfCheckError, match=r"word_embeddings\.weight' reads back otherwise"):
+        self_check(masked, written, [])
 
 
 def test_numbers_that_are_none_on_both_sides_are_no_agreement(masked: LanguageModel, written: Path) -> None:
     edit(written, DENSE, lambda weight: weight.fill_(float("nan")))
     with torch.no_grad():
         masked.model.get_parameter(DENSE).fill_(float("nan"))
-    with pytest.raises(SelfCheckError, match="differ by"):
+    with pytest.raises(SelfCheckError, match="otherwise"):
         self_check(masked, written, TEXTS)
 
 
-def test_one_bad_text_among_good_ones_is_enough(masked: LanguageModel, written: Path) -> None:
-    ids = [set(masked.tokenizer(text).input_ids) for text in TEXTS]
-    only_there = min(ids[1] - ids[0] - ids[2])
-    edit(written, EMBEDDINGS, lambda rows: rows[only_there, 0].add_(1.0))
-    headless = masked.with_model(masked.model.base_model)
-    assert self_check(headless, written, [TEXTS[0], TEXTS[2]])["max_difference"] < 1e-4
-    with pytest.raises(SelfCheckError, match="differ"):
-        self_check(headless, written, TEXTS)
+def test_weights_of_another_type_are_found(masked: LanguageModel, written: Path) -> None:
+    masked.model.bfloat16().float()
+    weights = {name: value.bfloat16() for name, value in load_file(written / "model.safetensors").items()}
+    save_file(weights, written / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SelfCheckError, match=r"weights are torch\.bfloat16; torch\.float32 was meant"):
+        self_check(masked, written, TEXTS)
+
+
+def test_a_config_that_computes_otherwise_is_found(masked: LanguageModel, written: Path) -> None:
+    change_config(written, hidden_act="relu")
+    with pytest.raises(SelfCheckError, match="outputs after reading back differ by"):
+        self_check(masked, written, TEXTS)
+
+
+@pytest.mark.parametrize("identifier", [7, None])
+def test_a_special_id_that_was_not_meant_is_found(masked: LanguageModel, written: Path, identifier: int | None) -> None:
+    change_config(written, pad_token_id=identifier)
+    with pytest.raises(SelfCheckError, match=f"the config has pad_token_id {identifier}; 0 was meant, of 300 tokens"):
+        self_check(masked, written, TEXTS)
+
+
+def test_a_special_id_beyond_the_vocabulary_is_found(masked: LanguageModel, tmp_path: Path) -> None:
+    masked.model.config.bos_token_id = 300
+    save_model(masked, tmp_path / "model")
+    with pytest.raises(SelfCheckError, match="bos_token_id 300; 300 was meant, of 300 tokens"):
+        self_check(masked, tmp_path / "model", TEXTS)
+
+
+def test_a_special_token_that_is_read_as_text_is_found(
+    masked: LanguageModel, written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, identifier = next((t, k) for t, k in masked.tokenizer.get_vocab().items() if t.startswith("##"))
+    monkeypatch.setattr(check, "all_special_ids", lambda _: {0, identifier})
+    with pytest.raises(SelfCheckError, match=re.escape(f"the special token '{token}', {identifier}, is read as [")):
+        self_check(masked, written, TEXTS)
 
 
 def test_a_changed_tokenizer_is_found(masked: LanguageModel, written: Path) -> None:
@@ -113,18 +174,28 @@ def test_a_missing_tensor_is_found(masked: LanguageModel, written: Path) -> None
 
 
 def test_a_config_of_another_vocabulary_is_found(masked: LanguageModel, written: Path) -> None:
-    config = json.loads((written / "config.json").read_text(encoding="utf-8"))
-    (written / "config.json").write_text(json.dumps(config | {"vocab_size": 299}), encoding="utf-8")
+    change_config(written, vocab_size=299)
     with pytest.raises(SelfCheckError, match="does not load"):
         self_check(masked, written, TEXTS)
 
 
-def test_a_sentence_encoder_with_a_head_is_compared_by_its_encoder(sentence_model_folder: Path, tmp_path: Path) -> None:
+def test_a_sentence_encoder_is_compared_with_its_head_too(sentence_model_folder: Path, tmp_path: Path) -> None:
     source = load_model(sentence_model_folder)
     headed = source.with_model(with_masked_lm_head(source.model))
     save_model(headed, tmp_path / "model")
     assert self_check(headed, tmp_path / "model", TEXTS)["max_difference"] <= 1e-6
-    shutil.copyfile(sentence_model_folder / "config.json", tmp_path / "model" / "config.json")
-    edit(tmp_path / "model", DENSE, lambda weight: weight[3].fill_(0.5))
-    with pytest.raises(SelfCheckError, match="differ"):
+    head = "cls.predictions.transform.dense.weight"
+    edit(tmp_path / "model", head, lambda weight: weight[3].fill_(0.5))
+    with pytest.raises(SelfCheckError, match=f"'{head}' reads back otherwise"):
         self_check(headed, tmp_path / "model", TEXTS)
+
+
+def test_a_pipeline_that_pools_otherwise_is_found(sentence_model_folder: Path, tmp_path: Path) -> None:
+    source = load_model(sentence_model_folder)
+    save_model(source, tmp_path / "model")
+    path = next((tmp_path / "model").glob("*Pooling/config.json"))
+    config = path.read_text(encoding="utf-8")
+    path.write_text(config.replace('"mean"', '"cls"'), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") != config
+    with pytest.raises(SelfCheckError, match="differ"):
+        self_check(source, tmp_path / "model", TEXTS)

@@ -253,7 +253,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"has no weights: no \.safetensors file was found\.$"),
     "only pickles": (
         lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
-        r"pytorch_model\.bin is a pickle, which is not read; save it as safetensors",
+        r"pytorch_model\.bin is a pickle; save it as safetensors first, or have it read with --allow-pickle",
     ),
     "no config": (lambda f: (f / "config.json").unlink(), r"has no config\.json"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "No tokenizer could be read"),
@@ -263,7 +263,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "half the weights": (without_tensor, r"lacks 1 of the weights of its model, 'bert\.encoder\.layer\.0"),
     "other vocabulary": (changed_config(vocab_size=299), "could not be loaded as a model"),
     "unknown type": (changed_config(model_type="nope"), "could not be loaded as a model"),
-    "no architecture": (changed_config(architectures=None), "is a model of unnamed architecture"),
+    "no architecture": (changed_config(architectures=None, model_type="t5"), "is a model of unnamed architecture"),
     "encoder-decoder": (changed_config(architectures=["T5ForConditionalGeneration"]), "a T5ForConditionalGeneration"),
 }
 

@@ -1,6 +1,7 @@
 """Models: reading, grafting a vocabulary onto them, writing and checking what was written."""
 
 from .check import self_check
+from .folders import check_complete, copy_pipeline, readable, refuse_missing, resolve_model, transformer_folder
 from .graft import (
     TABLE_METHODS,
     TableMethod,
@@ -10,27 +11,22 @@ from .graft import (
     mix_rows,
     share_body,
     table_initialisation,
-    vocabulary_parameters,
     with_rows,
 )
 from .heads import with_masked_lm_head
 from .initialisers import METHODS, Initialisation, InitialiserInputs, Method, check_method, initialise
+from .layout import position_padding, vocabulary_parameters
 from .models import (
     Kind,
     LanguageModel,
-    check_complete,
-    copy_pipeline,
+    check_tokenizer_class,
     from_sentence_transformer,
     from_transformers,
     length_limit,
     load_model,
     load_tokenizer,
-    readable,
-    refuse_missing,
-    resolve_model,
     save_model,
     save_tokenizer,
-    transformer_folder,
 )
 
 __all__ = [
@@ -45,6 +41,7 @@ __all__ = [
     "check_complete",
     "check_method",
     "check_positions",
+    "check_tokenizer_class",
     "copy_pipeline",
     "from_sentence_transformer",
     "from_transformers",
@@ -55,6 +52,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "mix_rows",
+    "position_padding",
     "readable",
     "refuse_missing",
     "resolve_model",

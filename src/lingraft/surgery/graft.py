@@ -6,33 +6,21 @@ import copy
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 from scipy import sparse
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError, TableError
 from ..evidence import Provenance, TranslationTable
 from ..vocabulary import ROLES, same_special_tokens, special_ids
 from .initialisers import Initialisation, Unknown
+from .layout import position_padding, set_rows, vocabulary_parameters
+from .mixing import mix
 from .models import LanguageModel
 
 #: what can be done with a table as it is; the other methods make their own (`initialisers`)
 TableMethod = Literal["lingraft", "mean", "random"]
 TABLE_METHODS: tuple[TableMethod, ...] = get_args(TableMethod)
-
-
-def vocabulary_parameters(model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
-    """The parameters with one row per token, by role: ``input``, ``output`` (where not tied to it) and ``bias``."""
-    embeddings: Any = model.get_input_embeddings()
-    output: Any = model.get_output_embeddings()
-    found: dict[str, torch.nn.Parameter] = {"input": embeddings.weight}
-    if output is not None:
-        if output.weight is not found["input"]:
-            found["output"] = output.weight
-        if getattr(output, "bias", None) is not None:
-            found["bias"] = output.bias
-    return found
 
 
 def mix_rows(
@@ -47,22 +35,14 @@ def mix_rows(
     matrix = table.matrix
     if rows.shape[0] < matrix.shape[1]:
         raise TableError(f"The model has {rows.shape[0]:,} embedding rows and the table {matrix.shape[1]:,} columns.")
-    source = rows.detach().float().numpy()[: matrix.shape[1]].astype(np.float64)
-    shape = (matrix.shape[0], *source.shape[1:])
-    mean: Any = source.mean(0)
-    spread: Any = source.std(0)
-    if unknown in ("ramen", "ramen-code"):
-        width = source.shape[-1]
-        mean, spread = 0.0, 1 / width if unknown == "ramen" else width**-0.5
-    result = np.broadcast_to(mean, shape).copy()
-    if unknown != "mean" and source.ndim == 2:
-        # of all rows, so that what one row gets does not depend on which others are known
-        drawn = generator.normal(size=shape) * spread
-        result += drawn
     known = table.provenance != Provenance.fallback
-    picked = sparse.csr_matrix(matrix[known], dtype=np.float64)
-    result[known] = picked @ source
-    return torch.from_numpy(result).to(rows.dtype)
+    centre, spread = None, None
+    if unknown == "mean":
+        spread = 0.0
+    elif unknown in ("ramen", "ramen-code"):
+        width = rows.shape[-1]
+        centre, spread = 0.0, 1 / width if unknown == "ramen" else width**-0.5
+    return mix(rows, matrix, known, generator, centre, spread)
 
 
 def table_initialisation(table: TranslationTable, method: TableMethod = "lingraft") -> Initialisation:
@@ -104,7 +84,7 @@ def graft_with(
     """The same with the rows of any method (`initialisers.initialise`); seed: of rows without evidence."""
     table = initialisation.table
     table.check_tokenizers(source.tokenizer, tokenizer)
-    check_positions(source.model, source.tokenizer, tokenizer)
+    check_positions(source.model, tokenizer)
     generator = np.random.default_rng(seed)
     rows = {
         name: mix_rows(parameter, table, generator, initialisation.unknown)
@@ -120,49 +100,53 @@ def with_rows(
 
     rows: by the roles of `vocabulary_parameters`, each (V_new, width) or (V_new,). Nothing else is changed.
     """
-    model = copy.deepcopy(model)
-    model.resize_token_embeddings(rows["input"].shape[0], mean_resizing=False)
-    with torch.no_grad():
-        for name, parameter in vocabulary_parameters(model).items():
-            parameter.copy_(rows[name])
-    embeddings: Any = model.get_input_embeddings()
-    if embeddings.padding_idx is not None:  # the row that gets no gradient
-        embeddings.padding_idx = special_ids(new).get("pad")
-    for config in (model.config, getattr(model, "generation_config", None)):
+    # deepcopy takes from its memo what it finds there: parts that are tied stay so, and no old row is copied
+    memo: dict[int, Any] = {
+        id(parameter): nn.Parameter(rows[name].to(parameter), parameter.requires_grad)
+        for name, parameter in vocabulary_parameters(model).items()
+    }
+    copied: PreTrainedModel = copy.deepcopy(model, memo)
+    set_rows(copied, rows["input"].shape[0], special_ids(new).get("pad"))
+    for config in (copied.config, getattr(copied, "generation_config", None)):
         _renumber(config, old, new)
-    model.eval()
-    return model
+    copied.eval()
+    return copied
 
 
-def check_positions(model: PreTrainedModel, source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> None:
+def check_positions(model: PreTrainedModel, target: PreTrainedTokenizerBase) -> None:
     """RoBERTa and its like number positions from the padding token's id on, so that it has to stay where it is."""
-    old, new = special_ids(source).get("pad"), special_ids(target).get("pad")
-    counted = any(
-        name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
-        for name, module in model.named_modules()
-    )
-    if counted and old != new:
+    counted, new = position_padding(model), special_ids(target).get("pad")
+    if counted is not None and counted != new:
         raise ModelError(
-            f"{type(model).__name__} numbers positions from the id of its padding token, {old}, and the new tokenizer "
-            f"has that token at {new}. Give a tokenizer that has it at {old}, or let one be trained."
+            f"{type(model).__name__} numbers positions from the id of its padding token, {counted}, and the new "
+            f"tokenizer has that token at {new}. Give a tokenizer that has it at {counted} "
+            "(lingraft transfer moves it by itself, lingraft.vocabulary.with_padding_at too), or let one be trained."
         )
 
 
+#: settings of generation that name tokens of the old vocabulary otherwise than by ``..._token_id``
+_OF_THE_OLD_VOCABULARY = (
+    "bad_words_ids", "begin_suppress_tokens", "force_words_ids", "forced_decoder_ids", "sequence_bias",
+    "suppress_tokens",
+)  # fmt: skip
+
+
 def _renumber(config: Any, source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> None:
-    """Special ids in a config, by role and else by text; one that the new vocabulary has no place for goes."""
+    """Special ids in a config, by role and else by text; one that the new vocabulary has no token for goes."""
     old, new = special_ids(source), special_ids(target)
     moved = {column: row for row, column in same_special_tokens(target, source).items()}
-    moved |= {old[role]: new[role] for role in ROLES if role in old and role in new}
-    for role in ROLES:
-        name = f"{role}_token_id"
-        given = getattr(config, name, None)
+    moved |= {old[role]: new[role] for role in reversed(ROLES) if role in old and role in new}
+    for name, given in list(vars(config).items() if config is not None else ()):
+        if name in _OF_THE_OLD_VOCABULARY and given is not None:
+            setattr(config, name, None)
+        if not name.endswith("_token_id"):
+            continue
+        role = name.removesuffix("_token_id")
         if isinstance(given, int):
             # an id may have had several roles (pad and eos of GPT-2), which need not be one any more
-            place: int = new[role] if old.get(role) == given and role in new else moved.get(given, given)
-            setattr(config, name, place if place < len(target) else None)
+            setattr(config, name, new[role] if old.get(role) == given and role in new else moved.get(given))
         elif isinstance(given, list):
-            places = [moved.get(int(identifier), int(identifier)) for identifier in given]
-            setattr(config, name, [index for index in places if index < len(target)])
+            setattr(config, name, [moved[int(each)] for each in given if int(each) in moved])
 
 
 def share_body(owner: PreTrainedModel, follower: PreTrainedModel) -> None:
@@ -173,7 +157,7 @@ def share_body(owner: PreTrainedModel, follower: PreTrainedModel) -> None:
     """
     own = {id(parameter) for parameter in vocabulary_parameters(follower).values()}
 
-    def share(theirs: torch.nn.Module, mine: torch.nn.Module) -> None:
+    def share(theirs: nn.Module, mine: nn.Module) -> None:
         for name, child in list(mine.named_children()):
             if any(id(parameter) in own for parameter in child.parameters()):
                 share(theirs.get_submodule(name), child)

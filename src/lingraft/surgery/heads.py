@@ -10,6 +10,7 @@ from torch import nn
 from transformers import MODEL_FOR_MASKED_LM_MAPPING, PreTrainedModel
 
 from ..errors import ModelError
+from .layout import output_parts
 
 #: far enough right of zero that GELU is the identity on the values of a normalised hidden state
 _SHIFT = 8.0
@@ -18,11 +19,13 @@ _SHIFT = 8.0
 def with_masked_lm_head(encoder: PreTrainedModel) -> PreTrainedModel:
     """The encoder under a masked-LM head that starts as the identity over its own (tied) embeddings.
 
-    The encoder object itself becomes the base of the result. A dense layer of the head becomes the identity plus a
-    shift that carries every value to where the activation is linear; the layer norm behind it takes the shift away
-    again, so that the head reads the encoder's hidden state as it is. Output biases start at zero. A dense layer that
+    The encoder object itself becomes the base of the result; a head it has, as a discriminator's, is left behind. A
+    dense layer of the head becomes the identity plus a shift that carries every value to where the activation is
+    linear; the layer norm behind it takes the shift away again, so that the head reads the encoder's hidden state as it
+    is. Output biases start at zero. A dense layer that
     changes the width (ALBERT, ELECTRA) cannot be the identity and starts at random, always the same.
     """
+    encoder = encoder.base_model
     try:
         head_class: Any = MODEL_FOR_MASKED_LM_MAPPING[type(encoder.config)]
     except KeyError:
@@ -34,11 +37,11 @@ def with_masked_lm_head(encoder: PreTrainedModel) -> PreTrainedModel:
         model: PreTrainedModel = head_class(config)
     setattr(model, model.base_model_prefix, encoder)
     model.tie_weights()
-    output = model.get_output_embeddings()
+    output = output_parts(model)
     inside = {id(module) for module in encoder.modules()}
     with torch.no_grad():
         for module in model.modules():
-            if id(module) in inside or module is output:
+            if id(module) in inside or getattr(module, "weight", None) is output.weight is not None:
                 continue
             if isinstance(module, nn.Linear) and module.in_features == module.out_features:
                 nn.init.eye_(module.weight)
@@ -46,7 +49,7 @@ def with_masked_lm_head(encoder: PreTrainedModel) -> PreTrainedModel:
                     nn.init.constant_(module.bias, _SHIFT)
             elif isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
-        if getattr(output, "bias", None) is not None:
+        if output.bias is not None:
             output.bias.zero_()
     model.eval()
     return model

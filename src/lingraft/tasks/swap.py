@@ -129,7 +129,7 @@ def _origin(
     table: TranslationTable | None,
 ) -> dict[str, Any]:
     """Refuses a task model that cannot be the English model's; says how sure it is that it is one."""
-    check_positions(model, tokenizer, target.tokenizer)
+    check_positions(model, target.tokenizer)
     own, new = (vocabulary_parameters(each)["input"].detach().cpu() for each in (model, target.model))
     if own.shape[1] != new.shape[1]:
         raise ModelError(
@@ -221,7 +221,7 @@ def _rows(model: PreTrainedModel, target: LanguageModel) -> dict[str, Tensor]:
                 f"{type(model).__name__} has output embeddings over the vocabulary ({name}), which the new language's "
                 "model has none for."
             )
-        rows[name] = theirs[name].detach().to(parameter.dtype)
+        rows[name] = theirs[name].detach().to(parameter.dtype, copy=True)
     return rows
 
 

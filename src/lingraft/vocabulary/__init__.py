@@ -1,5 +1,6 @@
 """Tokenizers: training the new language's, special tokens by role, and the identity of tokens across notations."""
 
+from .renumber import renumbered, with_chat_template, with_padding_at
 from .special import ROLES, all_special_ids, same_special_tokens, special_ids, special_rows
 from .tokens import TokenIdentity, backend_json, notation, token_identities, tokenizer_hash
 from .train import DEFAULT_SIZE, frame, keep_accents, plain_backend, train_tokenizer
@@ -14,10 +15,13 @@ __all__ = [
     "keep_accents",
     "notation",
     "plain_backend",
+    "renumbered",
     "same_special_tokens",
     "special_ids",
     "special_rows",
     "token_identities",
     "tokenizer_hash",
     "train_tokenizer",
+    "with_chat_template",
+    "with_padding_at",
 ]

@@ -16,7 +16,8 @@ from tokenizers import Tokenizer, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..errors import CorpusError, ModelError
-from .special import ROLES, all_special_ids
+from .renumber import around, chat_tokens, renumber_processor
+from .special import all_special_ids
 from .tokens import backend_json, notation
 
 DEFAULT_SIZE = 32_000
@@ -122,9 +123,14 @@ def _blank(state: dict[str, Any], unknown: str | None) -> dict[str, Any]:
 
 
 def _special_layout(source: PreTrainedTokenizerBase, state: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """The special added tokens of the source by id; ordinary added tokens are English text and are left behind."""
-    special = all_special_ids(source)
-    return {token["id"]: token for token in state["added_tokens"] if token["id"] in special}
+    """The added tokens of the source that are special or that its chat template writes, by id.
+
+    Other added tokens are English text and are left behind.
+    """
+    special, written = all_special_ids(source), chat_tokens(source)
+    return {
+        token["id"]: token for token in state["added_tokens"] if token["id"] in special or token["content"] in written
+    }
 
 
 def _place(specials: dict[int, str], pieces: list[str]) -> list[str]:
@@ -250,29 +256,5 @@ def _assemble(
         ({**token, "id": moved[old]} for old, token in specials.items()), key=lambda token: int(token["id"])
     )
     state["padding"] = state["truncation"] = None
-    _renumber(state["post_processor"], index_of)
-    roles = {f"{role}_token": getattr(source, f"{role}_token") for role in ROLES}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(state)),
-        model_max_length=source.model_max_length,
-        model_input_names=list(source.model_input_names),
-        padding_side=source.padding_side,
-        clean_up_tokenization_spaces=False,
-        **({"chat_template": source.chat_template} if getattr(source, "chat_template", None) else {}),
-        **{name: token for name, token in roles.items() if token is not None},
-    )
-
-
-def _renumber(processor: Any, index_of: dict[str, int]) -> None:
-    """Writes the new ids of special tokens into a post-processor, in place."""
-    if processor is None:
-        return
-    if processor["type"] == "Sequence":
-        for part in processor["processors"]:
-            _renumber(part, index_of)
-    elif processor["type"] == "TemplateProcessing":
-        for entry in processor["special_tokens"].values():
-            entry["ids"] = [index_of[token] for token in entry["tokens"]]
-    elif processor["type"] in ("BertProcessing", "RobertaProcessing"):
-        for name in ("sep", "cls"):
-            processor[name] = [processor[name][0], index_of[processor[name][0]]]
+    renumber_processor(state["post_processor"], index_of)
+    return around(source, state)

@@ -1,0 +1,186 @@
+"""Time and memory of making the rows of a new vocabulary, next to WECHSEL's.
+
+    python benchmarks/surgery.py [--sizes small large] [--peer-python PYTHON] [--threads N]
+
+Prints a Markdown table. Every line is measured in a process of its own, on random rows and a random sparse table:
+
+- ``mix``: from a finished table to the rows, what `lingraft.surgery.graft` does for one parameter;
+- ``similarities, mix``: from word vectors of 300 dimensions in one space (ten nearest neighbours, softmax, temperature
+  0.1), which is what WECHSEL does;
+- ``wechsel 0.0.4``: its `create_target_embeddings` on the same vectors, with the Python where it is installed.
+
+Memory is the process's largest resident size less what it had before the work began, so the inputs are not in it but
+the result is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Size(NamedTuple):
+    """tokens of both vocabularies, width of a row, entries of the table a row."""
+
+    tokens: int
+    width: int
+    entries: int
+
+
+SIZES = {"small": Size(32_000, 768, 32), "large": Size(128_000, 2048, 32)}
+
+DIMENSION, NEIGHBOURS, TEMPERATURE = 300, 10, 0.1
+
+
+def resident(key: str) -> float:
+    """Of this process, in MB of 10^6 bytes: ``VmRSS``, now, or ``VmHWM``, at most so far."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return int(status.partition(f"{key}:")[2].split()[0]) * 1024 / 1e6
+
+
+def measured(work: Callable[[], Any]) -> dict[str, float]:
+    """Seconds and memory of one call."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the largest size starts again from here
+    before = resident("VmRSS")
+    began, cpu = time.perf_counter(), time.process_time()
+    work()
+    return {
+        "seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu,
+        "result_mb": resident("VmHWM") - before,
+    }  # fmt: skip
+
+
+def vectors(size: Size, seed: int) -> np.ndarray[Any, Any]:
+    """Normalised float32 (tokens, DIMENSION)."""
+    drawn = np.random.default_rng(seed).standard_normal((size.tokens, DIMENSION), dtype=np.float32)
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def random_table(size: Size) -> Any:
+    """CSR float32 whose rows sum to 1."""
+    from scipy import sparse
+
+    random = np.random.default_rng(1)
+    weights = random.exponential(size=(size.tokens, size.entries)).astype(np.float32)
+    weights /= weights.sum(1, keepdims=True)
+    columns = random.integers(0, size.tokens, weights.shape)
+    ends = np.arange(0, weights.size + 1, size.entries)
+    return sparse.csr_matrix((weights.ravel(), columns.ravel(), ends), shape=(size.tokens, size.tokens))
+
+
+def random_rows(size: Size, dtype: str) -> Any:
+    """A tensor (tokens, width), filled in blocks so that no larger copy of it was ever there."""
+    import torch
+
+    rows = torch.empty(size.tokens, size.width, dtype=getattr(torch, dtype))
+    torch.manual_seed(0)
+    for start in range(0, size.tokens, 4096):
+        rows[start : start + 4096] = torch.randn(min(4096, size.tokens - start), size.width)
+    return rows
+
+
+def mix(size: Size, dtype: str) -> dict[str, float]:
+    """`lingraft.surgery.mixing.mix` with a twentieth of the rows unknown."""
+    from lingraft.surgery.mixing import mix as mixed
+
+    table, rows = random_table(size), random_rows(size, dtype)
+    known = np.arange(size.tokens) % 20 != 0
+    return measured(lambda: mixed(rows, table, known, np.random.default_rng(0)))
+
+
+def similarities(size: Size, dtype: str) -> dict[str, float]:
+    """Neighbours in the space of vectors, then the mixture."""
+    from lingraft.evidence.vectors import similarity_rows
+    from lingraft.surgery.mixing import mix as mixed
+
+    rows, english, foreign = random_rows(size, dtype), vectors(size, 1), vectors(size, 2)
+
+    def work() -> None:
+        table = similarity_rows(foreign, english, activation="softmax", neighbours=NEIGHBOURS, temperature=TEMPERATURE)
+        mixed(rows, table, np.ones(size.tokens, bool), np.random.default_rng(0))
+
+    return measured(work)
+
+
+class Numbers:
+    """As much of a tokenizer as WECHSEL looks at: token k is called "k"."""
+
+    def __init__(self, size: int) -> None:
+        self.special_tokens_map: dict[str, str] = {}
+        self.vocab = {str(k): k for k in range(size)}
+
+    def __len__(self) -> int:
+        return len(self.vocab)
+
+    def convert_ids_to_tokens(self, ids: Any) -> Any:
+        """Of one id or several."""
+        return str(ids) if np.isscalar(ids) else [str(k) for k in ids]
+
+
+def peer(size: Size) -> dict[str, float]:
+    """WECHSEL from vectors to rows; of another Python."""
+    import wechsel
+
+    rows = np.random.default_rng(0).standard_normal((size.tokens, size.width), dtype=np.float32)
+    english, foreign, tokenizer = vectors(size, 1), vectors(size, 2), Numbers(size.tokens)
+    return measured(
+        lambda: wechsel.create_target_embeddings(
+            english, foreign, tokenizer, tokenizer, rows, NEIGHBOURS, TEMPERATURE, verbose=False
+        )
+    )
+
+
+def run(python: str, threads: int, *arguments: str) -> dict[str, float]:
+    """One measurement in a process of its own."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    done = subprocess.run(
+        [python, __file__, "--one", *arguments], env=os.environ | dict.fromkeys(names, str(threads)),
+        stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Prints the table, or measures one line of it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--peer-python", help="a Python that has wechsel 0.0.4")
+    parser.add_argument("--peer-sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the linear algebra")
+    parser.add_argument("--one", nargs=3, metavar=("WHAT", "SIZE", "DTYPE"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        what, name, dtype = arguments.one
+        size = SIZES[name]
+        found = peer(size) if what == "peer" else {"mix": mix, "similarities": similarities}[what](size, dtype)
+        print(json.dumps(found))
+        return
+    print("| rows | type | what | seconds | CPU seconds | peak MB above inputs |\n|---|---|---|---:|---:|---:|")
+    for name in arguments.sizes:
+        lines = [
+            ("mix", "mix", sys.executable, "float32"), ("mix", "mix", sys.executable, "bfloat16"),
+            ("similarities, mix", "similarities", sys.executable, "float32"),
+        ]  # fmt: skip
+        if arguments.peer_python and name in arguments.peer_sizes:
+            lines.append(("wechsel 0.0.4", "peer", arguments.peer_python, "float32"))
+        size = SIZES[name]
+        for shown, what, python, dtype in lines:
+            found = run(python, arguments.threads, what, name, dtype)
+            print(
+                f"| {size.tokens:,} x {size.tokens:,} x {size.width:,} | {dtype} | {shown} | {found['seconds']:.1f} | "
+                f"{found['cpu']:.1f} | {found['result_mb']:,.0f} |", flush=True,
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
