@@ -89,7 +89,7 @@ class Language:
     def _vector_evidence(self) -> Evidence:
         anchors = read_lexicons(["builtin"], self.language)
         english, foreign = self.vectors("en"), self.vectors(self.language)
-        return vector_evidence(self.source.tokenizer, self.target, english, foreign, anchors)[0]
+        return vector_evidence(self.source.tokenizer, self.target, english, foreign, anchors)
 
     @cached_property
     def tests(self) -> dict[str, tuple[Any, list[str]]]:
