@@ -21,7 +21,7 @@ from ...vocabulary.train import settled
 from ..alignment.words import MARK_RANGES, SPACELESS_RANGES
 from .files import WordVectors, load_fasttext, of_model
 
-#: entries of the hash table of character n-grams; at 300 dimensions 240 MB
+#: entries of the hash table of character n-grams; at 100 dimensions 80 MB
 _BUCKETS = 200_000
 #: sentences that are put in random order at a time
 _SHUFFLED = 1 << 17
@@ -34,7 +34,7 @@ _CUTS = re.compile("[\\s\0]", re.ASCII)
 def train_vectors(
     lines: Iterable[str],
     *,
-    dimension: int = 300,
+    dimension: int = 100,
     epochs: int = 5,
     min_count: int = 5,
     lowercase: bool = False,
@@ -70,7 +70,7 @@ def train_vectors(
 def train_on_tokens(
     sentences: Iterable[Sequence[str]],
     *,
-    dimension: int = 300,
+    dimension: int = 100,
     epochs: int = 5,
     min_count: int = 5,
     model: Literal["skipgram", "cbow"] = "skipgram",
@@ -83,8 +83,8 @@ def train_on_tokens(
 
     sentences: tokens in their order. Tokens that hold white space, and ``</s>``, which is fastText's mark of a line's
     end, are left out. min_count: tokens that occur less often get no vector. ngrams: lengths of the character n-grams
-    that a token's vector is the sum of besides its own, (0, 0) for none. negatives: samples against which each token is
-    told apart. seed: order of the sentences, among 131,072
+    that a token's vector is the sum of besides its own, (0, 0) for none. negatives: how many other tokens a token is
+    told apart from at a time. seed: order of the sentences, among 131,072
     neighbouring ones. threads: with one the result is the same for the same input and seed; with more they write over
     each other's updates (Hogwild) and it is not. Other settings are fastText's. Memory: (tokens + 200,000) x dimension
     x 4 bytes, and as much again for the tokens; the text waits in a temporary file.
@@ -94,8 +94,8 @@ def train_on_tokens(
     """
     if min(dimension, epochs, min_count, negatives, threads) < 1:
         raise RecipeError(
-            f"word vectors of {dimension} dimensions, {epochs} epochs, words that occur {min_count} times, {threads} "
-            "threads: each must be at least 1."
+            f"word vectors of {dimension} dimensions, {epochs} epochs, words that occur {min_count} times, {negatives} "
+            f"negatives, {threads} threads: each must be at least 1."
         )
     fasttext = load_fasttext("Training word vectors")
     shortest, longest = ngrams
@@ -105,7 +105,7 @@ def train_on_tokens(
         try:
             trained = fasttext.train_unsupervised(
                 str(text), model=model, dim=dimension, epoch=epochs, minCount=min_count, minn=shortest, maxn=longest,
-                bucket=_BUCKETS, neg=negatives, thread=threads, verbose=0, label="\n",
+                neg=negatives, bucket=_BUCKETS, thread=threads, verbose=0, label="\n",
             )  # fmt: skip
         except (RuntimeError, ValueError) as error:
             if "NaN" in str(error):
