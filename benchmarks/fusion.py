@@ -24,8 +24,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lingraft.evidence.lexicon import lexicon_evidence
-from lingraft.evidence.vectors import WordVectors, read_vectors, train_vectors, vector_evidence, write_vectors
 from scipy import sparse
 
 from lingraft.corpus import Counts, clean_pairs, read_bitext, read_lines
@@ -39,6 +37,8 @@ from lingraft.evidence import (
     build_table,
     read_lexicons,
 )
+from lingraft.evidence.lexicon import lexicon_evidence
+from lingraft.evidence.vectors import WordVectors, read_vectors, train_vectors, vector_evidence, write_vectors
 from lingraft.surgery import LanguageModel, graft, load_model, load_tokenizer
 from lingraft.tasks import embed_sentences, retrieval_scores
 from tasks import lab_file
@@ -69,7 +69,8 @@ class Language:
         """Word vectors trained on the running text of a language."""
         path = self.work / f"{language}.vec"
         if not path.is_file():
-            write_vectors(train_vectors(read_lines(lab_file(self.lab, f"mono/{language}.txt")), seed=0), path)
+            lines = read_lines(lab_file(self.lab, f"mono/{language}.txt"))
+            write_vectors(train_vectors(lines, dimension=100, epochs=3, lowercase=True), path)
         return read_vectors(path)
 
     def evidence(self, name: str, pairs: int | None) -> Evidence:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lingraft.evidence.vectors import WordVectors
 
 import lingraft
 import tiny
 from lingraft.errors import CorpusError, RecipeError
 from lingraft.evidence.alignment import Lexicon, write_lexicon
+from lingraft.evidence.vectors import WordVectors
 from lingraft.inputs import Lines
 
 
@@ -55,7 +55,7 @@ def grafted(result: lingraft.TransferResult) -> list[float]:
 def test_a_lexicon_alone_makes_a_vocabulary_and_a_graft(transfer: Any) -> None:
     result = transfer(lexicon=lexicon())
     assert min(grafted(result)) > 0.9
-    assert result.run["table"]["shares"]["lexicon"] > 0.3
+    assert result.run["table"]["shares"]["lexicon"] > 0.2
     assert result.run["table"]["lexicon_entries"] == {result.recipe.evidence.lexicon[0]: 300}
     assert result.recipe.training.objective == "none", "there is nothing to train on"
     assert "needs sentence pairs (--bitext) or text (--text) of eo" in result.run["notes"][0]
@@ -72,7 +72,7 @@ def test_a_run_on_a_lexicon_goes_on_and_is_not_repeated(transfer: Any, tmp_path:
 def test_vectors_alone_are_aligned_on_what_there_is(transfer: Any, tmp_path: Path) -> None:
     text = Lines(xx for _, xx in tiny.cipher_pairs())
     with pytest.raises(CorpusError, match="written the same in both languages"):
-        transfer(vectors=vectors(), text=text)
+        transfer(vectors=vectors(), text=text, objective="none")
     assert not (tmp_path / "out").exists()
     english, foreign = vectors()
     # names that both languages have
@@ -86,7 +86,8 @@ def test_all_evidence_together(transfer: Any, bitext_file: Path, tmp_path: Path)
     assert min(grafted(result)) > 0.9
     told = result.run["table"]
     assert told["vectors"]["kind"] == "lexicon"
-    assert told["vectors"]["precision"] > 0.9
+    assert told["vectors"]["anchors"] == 300
+    assert told["vectors"]["similarity"] > 0.8
     assert list(told["lexicon_entries"].values()) == [300]
     assert len(result.run["inputs"]) == 5
     alone = transfer(bitext=bitext_file, objective="none", out=tmp_path / "alone")
@@ -96,11 +97,11 @@ def test_all_evidence_together(transfer: Any, bitext_file: Path, tmp_path: Path)
 
 def test_vectors_are_trained_where_there_is_text_alone(transfer: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "lingraft")
-    pairs = tiny.cipher_pairs(400)
-    names = [f"{number}" for number in range(100, 160)]
-    text, source_text = (
-        Lines(f"{line} {names[k % 60]}" for k, line in enumerate(lines)) for lines in zip(*pairs, strict=True)
-    )[::-1]
+    numbers = [str(number) for number in range(100, 160)]  # what both languages have in common
+    source_text, text = (
+        Lines(f"{line} {numbers[k % len(numbers)]}" for k, line in enumerate(lines))
+        for lines in zip(*tiny.cipher_pairs(400), strict=True)
+    )
     result = transfer(text=text, source_text=source_text, objective="none")
     assert result.recipe.evidence.vectors == "train"
     assert "they are trained on its text" in caplog.text
@@ -154,7 +155,7 @@ def test_several_languages_each_with_evidence_of_its_own(model_folder: Path, bit
         bitext={"eo": bitext_file}, lexicon={"ia": lexicon()},
     )  # fmt: skip
     assert "lexicon" not in result.run["table"]["eo"]["shares"]
-    assert result.run["table"]["ia"]["shares"]["lexicon"] > 0.3
+    assert result.run["table"]["ia"]["shares"]["lexicon"] > 0.2
 
 
 def test_the_command_line_takes_the_same(command: Any, model_folder: Path, heldout_file: Path, tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_the_command_line_takes_the_same(command: Any, model_folder: Path, heldo
     line = ["transfer", model_folder, "--to", "eo", "--lexicon", tmp_path / "words.tsv", "--out", tmp_path / "out"]
     status, out, err = command(*line, "--eval-bitext", heldout_file, "--json")
     assert status == 0, err
-    assert json.loads(out)["table"]["shares"]["lexicon"] > 0.3
+    assert json.loads(out)["table"]["shares"]["lexicon"] > 0.2
     status, _, err = command("table", model_folder, tmp_path / "out" / "target", "--lexicon", tmp_path / "words.tsv",
                              "--out", tmp_path / "table.npz")  # fmt: skip
     assert status == 0, err

@@ -11,6 +11,7 @@ import pytest
 
 import lingraft
 from lingraft import tasks
+from lingraft.evidence import vectors
 from lingraft.tasks import parsing
 
 SRC = Path(lingraft.__file__).parents[1]
@@ -49,6 +50,13 @@ def test_aligning_imports_nothing_heavy_but_numba():
     assert set(HEAVY) & loaded <= {"numba", "numpy", "scipy"}  # numba imports scipy
 
 
+def test_vectors_of_words_need_no_torch():
+    names = "read_vectors, align_vectors, similarity_rows"
+    program = f"from lingraft.evidence.vectors import {names}\nprint(json.dumps(list(sys.modules)))"
+    loaded = {module.partition(".")[0] for module in fresh(program)}
+    assert set(HEAVY) & loaded <= {"numba", "numpy", "scipy"}
+
+
 def test_importing_the_module_transfer_leaves_the_function_in_its_place(monkeypatch):
     function = lingraft.transfer
     monkeypatch.delitem(sys.modules, "lingraft.transfer")
@@ -74,7 +82,7 @@ def test_reading_examples_imports_no_torch(program, content, tmp_path):
     assert set(HEAVY) & loaded <= {"numpy"}
 
 
-@pytest.mark.parametrize("package", [tasks, parsing], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [tasks, parsing, vectors], ids=lambda package: package.__name__)
 def test_the_names_of_a_lazy_package_are_sorted_and_resolve(package):
     assert package.__all__ == sorted(package.__all__) == list(package._HOMES)
     for name in package.__all__:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .comparison import Comparison, compare
     from .errors import (
         CorpusError,
         InputError,
@@ -48,6 +49,7 @@ _HOMES = {
     "AlignerSettings": "evidence.alignment",
     "Alignment": "evidence.alignment",
     "AlignmentModel": "evidence.alignment",
+    "Comparison": "comparison",
     "CorpusError": "errors",
     "FinetuneSettings": "tasks.settings",
     "InputError": "errors",
@@ -70,6 +72,7 @@ _HOMES = {
     "TranslationTable": "evidence",
     "align": "evidence.alignment",
     "build_table": "evidence",
+    "compare": "comparison",
     "evaluate": "taskruns",
     "evaluate_lm": "tasks",
     "evaluate_retrieval": "tasks",
@@ -88,6 +91,7 @@ __all__ = [
     "AlignerSettings",
     "Alignment",
     "AlignmentModel",
+    "Comparison",
     "CorpusError",
     "FinetuneSettings",
     "InputError",
@@ -110,6 +114,7 @@ __all__ = [
     "TranslationTable",
     "align",
     "build_table",
+    "compare",
     "evaluate",
     "evaluate_lm",
     "evaluate_retrieval",

@@ -443,6 +443,11 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
 
 def set_key(values: dict[str, Any], assignment: str) -> None:
     """Applies ``section.key=value`` (the value is read as YAML) to a nested mapping, in place."""
+    put(values, *read_setting(assignment))
+
+
+def read_setting(assignment: str) -> tuple[str, Any]:
+    """Key and value of ``section.key=value``, the value read as YAML."""
     key, equals, raw = assignment.partition("=")
     if not equals or not key.strip():
         raise RecipeError(f"--set takes KEY=VALUE, for example training.batch_size=64; given: '{assignment}'.")
@@ -450,7 +455,7 @@ def set_key(values: dict[str, Any], assignment: str) -> None:
         value = yaml.safe_load(raw)
     except yaml.YAMLError:
         raise RecipeError(f"--set {key}: '{raw}' is no YAML value.") from None
-    put(values, key.strip(), value)
+    return key.strip(), value
 
 
 def put(values: dict[str, Any], key: str, value: Any) -> None:

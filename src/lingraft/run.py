@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from . import correspondence, stages, texts
 from .cache import StageCache, digest, publish, remove_leftovers, write_aside
 from .errors import RecipeError
+from .evidence import BUILTIN, has_builtin
 from .processes import processes
 from .recipe import ONLY, Recipe
 from .report import environment, peak_memory_mb
@@ -43,6 +44,7 @@ class Run:
         self.cache = StageCache(directory / ".cache")
         self.progress = on_progress
         self.report: dict[str, Any] = environment()
+        self.notes: list[str] = []
 
     def _step(self, name: str) -> correspondence.Update:
         def update(share: float, note: str = "") -> None:
@@ -222,12 +224,17 @@ class Run:
                 "as it is: --objective none."
             )
         note = f"no training: objective '{wanted}' needs {missing}"
-        self.report["notes"] = [note]
+        self.notes.append(note)
         self._step("training")(1.0, note)
         return "none"
 
     def _conclude(self, source: LanguageModel, model_digest: str) -> None:
         """Puts into run.json what is known in the end."""
+        for language in self.recipe.languages:
+            given = self.recipe.given(language)
+            if has_builtin(language) and BUILTIN not in given.lexicon:
+                self.notes.append(f"the package has a lexicon of {language}: --lexicon builtin adds it to the evidence")
+        self.report["notes"] = self.notes
         self.report["language"] = self.recipe.model_dump(mode="json")["language"]
         self.report["source"] = {"name": self.recipe.source, "kind": source.kind, "hash": model_digest}
         self.report["recipe_hash"] = digest(self.recipe.model_dump(mode="json"))

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 import tiny
 from lingraft.errors import ModelError, TableError
 from lingraft.evidence import Provenance, TranslationTable, bitext_counts, bitext_evidence, build_table
-from lingraft.surgery import METHODS, LanguageModel, from_transformers, graft, mix_rows, share_body
+from lingraft.surgery import TABLE_METHODS, LanguageModel, from_transformers, graft, mix_rows, share_body
 from lingraft.surgery import vocabulary_parameters as parts_of
 from lingraft.vocabulary import special_ids, tokenizer_hash, train_tokenizer
 
@@ -158,7 +158,7 @@ def test_padding_rows_of_the_source_take_no_part() -> None:
     target = train_tokenizer(english, ["中文字 日本語"] * 3)
     table = build_table(english, target)
     assert table.shares()["fallback"] > 0
-    for method in METHODS:
+    for method in TABLE_METHODS:
         for parameter in parts_of(graft(source, target, table, method).model).values():
             assert parameter.shape[0] == len(target)
             assert parameter.abs().max() < 10
@@ -176,7 +176,7 @@ def test_rows_without_evidence_have_the_sources_mean_and_spread() -> None:
     scale, shift = random.uniform(0.01, 2, 16), random.normal(size=16)
     source = torch.from_numpy((random.normal(size=(500, 16)) * scale + shift).astype(np.float32))
     n = 20_000
-    drawn = mix_rows(source, blank_table(n, 500), "lingraft", np.random.default_rng(1))
+    drawn = mix_rows(source, blank_table(n, 500), np.random.default_rng(1))
     mean, spread = source.mean(0), source.std(0, correction=0)
     # six standard errors of the mean and of the standard deviation of n draws from a normal
     assert ((drawn.mean(0) - mean).abs() < 6 * spread / n**0.5).all()
@@ -188,7 +188,7 @@ def test_rows_without_evidence_have_the_sources_mean_and_spread() -> None:
 
 def test_a_bias_without_evidence_is_the_mean_bias() -> None:
     bias = torch.tensor([1.0, 2.0, 6.0, 100.0])
-    made = mix_rows(bias, blank_table(5, 3, special=1), "lingraft", np.random.default_rng(0))
+    made = mix_rows(bias, blank_table(5, 3, special=1), np.random.default_rng(0))
     assert made.tolist() == [1, 3, 3, 3, 3]
 
 
@@ -235,13 +235,13 @@ def test_a_table_for_other_tokenizers_is_refused(case: Case, side: str) -> None:
 
 def test_a_table_wider_than_the_model_is_refused() -> None:
     with pytest.raises(TableError, match="4 embedding rows and the table 5 columns"):
-        mix_rows(torch.ones(4, 2), blank_table(3, 5), "lingraft", np.random.default_rng(0))
+        mix_rows(torch.ones(4, 2), blank_table(3, 5), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_rows_keep_their_type(dtype: torch.dtype) -> None:
     rows = torch.randn(6, 4).to(dtype)
-    made = mix_rows(rows, blank_table(6, 6, special=6), "lingraft", np.random.default_rng(0))
+    made = mix_rows(rows, blank_table(6, 6, special=6), np.random.default_rng(0))
     assert made.dtype == dtype
     assert torch.equal(made, rows)
 

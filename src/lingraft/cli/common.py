@@ -46,6 +46,15 @@ TextOption = Annotated[
     list[str],
     typer.Option("--text", help="Text of the new language, a sentence or paragraph a line: a file or hf:DATASET."),
 ]
+VectorPairOption = Annotated[
+    str | None,
+    typer.Option("--vectors", help="Word vectors EN_FILE,XX_FILE: .vec, plain or compressed, or fastText .bin."),
+]
+ToOption = Annotated[str | None, typer.Option("--to", help="The new language, for --lexicon builtin.")]
+
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read weights that are a pickle (.bin) too; no code in it is run.")
+]
 
 ERR = Console(stderr=True, highlight=False)
 

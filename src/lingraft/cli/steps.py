@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from ..cache import refuse_existing, replacing
-from ..errors import RecipeError
 from .common import (
+    AllowPickle,
     BitextOption,
     Display,
     Json,
@@ -21,9 +21,10 @@ from .common import (
     Seed,
     TextOption,
     Tokenizer,
+    ToOption,
+    VectorPairOption,
     done,
 )
-from .evidence import read_sources
 
 
 def tokenizer(
@@ -54,8 +55,8 @@ def table(
     out: Out,
     bitext: BitextOption = [],  # noqa: B006
     lexicon: LexiconOption = [],  # noqa: B006
-    vectors: Annotated[str | None, typer.Option("--vectors", help="Word vectors, EN_FILE,XX_FILE.")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="The new language, for --lexicon builtin.")] = None,
+    vectors: VectorPairOption = None,
+    to: ToOption = None,
     seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -63,38 +64,88 @@ def table(
     """Make the translation table p(English token | new token) of all evidence that is given."""
     from ..evidence import build_table
     from ..surgery import load_tokenizer, resolve_model
+    from ..surgery.initialisers import inputs_of
+    from ..surgery.initialisers.files import InputFiles, split_vectors
+    from ..surgery.initialisers.mixture import sources_of
 
+    files = InputFiles(None, tuple(bitext), split_vectors(vectors) if vectors else None, tuple(lexicon), (), to)
+    inputs_of("lingraft", files.given)
     refuse_existing(out)
-    sources, counts = read_sources(bitext, lexicon, vectors, to)
+    files.check()
     source, target = load_tokenizer(resolve_model(model)), load_tokenizer(tokenizer)
     with Display(quiet) as display:
-        evidence, told = sources.gather(source, target, lambda done, note: display("evidence", done, note))
+        inputs = files.read("lingraft")
+        evidence, told = sources_of(inputs).gather(source, target, lambda done, note: display("evidence", done, note))
         made = build_table(source, target, evidence)
     out.parent.mkdir(parents=True, exist_ok=True)
     made.save(out)
-    told |= {"rows": made.matrix.shape[0], "pairs": counts.kept, "shares": made.shares()}
+    told |= {"rows": made.matrix.shape[0], "pairs": len(inputs.pairs), "shares": made.shares()}
     done(as_json, quiet, {"too_long": told.pop("pairs_too_long", 0), **told}, out)
 
 
 def init(
     model: Model,
     tokenizer: Tokenizer,
-    table: Annotated[Path, typer.Option("--table", help="A table made by lingraft table for these two.")],
     out: Out,
-    method: Annotated[str, typer.Option("--method", help="lingraft, mean or random.")] = "lingraft",
+    table: Annotated[
+        Path | None, typer.Option("--table", help="A table made by lingraft table for these two: for lingraft.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option("--method", help="lingraft, ramen, wechsel, focus, mean or random.")
+    ] = "lingraft",
+    bitext: BitextOption = [],  # noqa: B006
+    vectors: VectorPairOption = None,
+    lexicon: LexiconOption = [],  # noqa: B006
+    to: ToOption = None,
+    text: TextOption = [],  # noqa: B006
+    allow_pickle: AllowPickle = False,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the model under the new vocabulary, without any training."""
-    from ..evidence import TranslationTable
-    from ..surgery import METHODS, graft, load_model, load_tokenizer, save_model, self_check
+    """Write the model under the new vocabulary, without any training.
 
-    if method not in METHODS:
-        raise RecipeError(f"--method is one of {', '.join(METHODS)}; given: '{method}'.")
+    lingraft works from --table, or from --bitext, --lexicon and --vectors or any of them; ramen from --bitext or
+    --vectors, wechsel from --vectors and --lexicon, focus from --text; mean and random need nothing.
+    """
+    from ..surgery import (
+        check_method,
+        check_tokenizer_class,
+        graft_with,
+        initialise,
+        load_model,
+        load_tokenizer,
+        norm_bounds,
+        save_model,
+        self_check,
+    )
+    from ..surgery.initialisers import inputs_of
+    from ..surgery.initialisers.files import InputFiles, split_vectors
+    from ..vocabulary import with_chat_template
+
+    chosen = check_method(method)
+    files = InputFiles(
+        str(table) if table else None, tuple(bitext), split_vectors(vectors) if vectors else None,
+        tuple(lexicon), tuple(text), to,
+    )  # fmt: skip
+    inputs_of(chosen, files.given)
     refuse_existing(out)
-    grafted = graft(load_model(model), load_tokenizer(tokenizer), TranslationTable.load(table), method, seed)
+    files.check()
+    source = load_model(model, allow_pickle=allow_pickle, dtype=None)
+    target = with_chat_template(load_tokenizer(tokenizer), source.tokenizer)
+    check_tokenizer_class(source.model, target)
+    with Display(quiet) as display:
+        inputs = files.read(chosen, seed, lambda done, note: display("rows", done, note))
+        made = initialise(chosen, source.tokenizer, target, inputs)
+    grafted, bounds = graft_with(source, target, made, seed), norm_bounds(source)
+    del source  # the check reads the new model once more, and two of them are enough
+    texts = [line for pair in inputs.pairs[:3] for line in pair] + list(inputs.text[:3])
     with replacing(out) as aside:
         save_model(grafted, aside)
-        checked = self_check(grafted, aside, [])
-    done(as_json, quiet, {"rows": len(grafted.tokenizer), "method": method, "self_check": checked}, out)
+        checked = self_check(grafted, aside, texts, bounds)
+    done(
+        as_json,
+        quiet,
+        {"rows": len(target), "method": chosen, "shares": made.table.shares(), "self_check": checked},
+        out,
+    )

@@ -17,6 +17,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -79,7 +80,7 @@ def build_table(
     total = np.zeros(shape[0])
     heaviest = np.zeros(shape[0])
     provenance = np.full(shape[0], Provenance.fallback, np.uint8)
-    mixed = sparse.csr_matrix(shape, dtype=np.float64)
+    mixed: Any = sparse.csr_matrix(shape, dtype=np.float64)
     overlap = overlap_evidence(source, target)
     for one in [*evidence, overlap, composition_evidence(source, target, overlap)]:
         if one.matrix.shape != shape:
@@ -89,7 +90,7 @@ def build_table(
         provenance[weight > heaviest] = one.kind
         heaviest = np.maximum(heaviest, weight)
         total += weight
-    mixed = _normalised(sparse.csr_matrix(mixed), total)
+    mixed = _normalised(mixed.tocsr(), total)
     rows, columns = list(special), list(special.values())
     provenance[rows] = Provenance.special
     fixed = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)

@@ -6,55 +6,85 @@ import copy
 from typing import Any, Literal, get_args
 
 import numpy as np
+from scipy import sparse
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError, TableError
 from ..evidence import Provenance, TranslationTable
 from ..vocabulary import ROLES, same_special_tokens, special_ids
+from .initialisers import Initialisation, Unknown
 from .layout import position_padding, set_rows, vocabulary_parameters
 from .mixing import mix
 from .models import LanguageModel
 
-Method = Literal["lingraft", "mean", "random"]
-METHODS: tuple[Method, ...] = get_args(Method)
+#: what can be done with a table as it is; the other methods make their own (`initialisers`)
+TableMethod = Literal["lingraft", "mean", "random"]
+TABLE_METHODS: tuple[TableMethod, ...] = get_args(TableMethod)
 
 
-def mix_rows(rows: Tensor, table: TranslationTable, method: Method, generator: np.random.Generator) -> Tensor:
-    """New rows for the target vocabulary out of the source's.
+def mix_rows(
+    rows: Tensor, table: TranslationTable, generator: np.random.Generator, unknown: Unknown = "normal"
+) -> Tensor:
+    """New rows for the target vocabulary out of the source's: mixtures by the table, E_f = A E_e (Tran 2020, eq. 1).
 
     rows: float (V_source or more, width), or (V_source or more,) for a bias; rows beyond the tokenizer are padding and
-    take no part. Returns the same dtype with V_target rows. ``lingraft`` takes the mixture of the table, E_f = A E_e
-    (Tran 2020, equation 1), and draws rows without evidence from a normal with the mean and standard deviation of the
-    source's rows in each dimension; ``random`` draws every row so and ``mean`` sets them to the mean. Special tokens
-    keep their own rows under every method. A bias without evidence is the mean bias.
+    take no part. unknown: what becomes of rows of provenance ``fallback`` (see `initialisers.Unknown`). Returns the
+    same dtype with V_target rows. Raises TableError for a table with more columns than there are rows.
     """
     matrix = table.matrix
     if rows.shape[0] < matrix.shape[1]:
         raise TableError(f"The model has {rows.shape[0]:,} embedding rows and the table {matrix.shape[1]:,} columns.")
-    known = table.provenance == Provenance.special
+    width = rows.shape[-1]
+    centre, spread = {
+        "normal": (None, None), "mean": (None, 0.0), "ramen": (0.0, 1 / width), "ramen-code": (0.0, width**-0.5),
+    }[unknown]  # fmt: skip
+    return mix(rows, matrix, table.provenance != Provenance.fallback, generator, centre, spread)
+
+
+def table_initialisation(table: TranslationTable, method: TableMethod = "lingraft") -> Initialisation:
+    """What a method does with a table.
+
+    ``lingraft`` takes it as it is and draws rows without evidence from a normal with the mean and standard deviation of
+    the source's rows in each dimension. ``random`` draws every row so and ``mean`` sets them to the mean, but for those
+    of special tokens.
+    """
     if method == "lingraft":
-        known = table.provenance != Provenance.fallback
-    return mix(rows, matrix, known, generator, spread=0.0 if method == "mean" else None)
+        return Initialisation(table, "normal")
+    special = table.provenance == Provenance.special
+    alone = TranslationTable(
+        sparse.csr_matrix(sparse.diags(special.astype(np.float32)) @ table.matrix, dtype=np.float32),
+        np.where(special, table.provenance, Provenance.fallback).astype(np.uint8), table.evidence * special,
+        table.source_hash, table.target_hash,
+    )  # fmt: skip
+    return Initialisation(alone, "mean" if method == "mean" else "normal")
 
 
 def graft(
     source: LanguageModel,
     tokenizer: PreTrainedTokenizerBase,
     table: TranslationTable,
-    method: Method = "lingraft",
+    method: TableMethod = "lingraft",
     seed: int = 0,
 ) -> LanguageModel:
     """A copy of the source model under the new tokenizer, its vocabulary-sized parts made from the table.
 
     Raises TableError if the table belongs to other tokenizers, ModelError if the model cannot take the new one. The
-    source is left untouched.
+    source is left untouched. The methods are those of `table_initialisation`.
     """
+    return graft_with(source, tokenizer, table_initialisation(table, method), seed)
+
+
+def graft_with(
+    source: LanguageModel, tokenizer: PreTrainedTokenizerBase, initialisation: Initialisation, seed: int = 0
+) -> LanguageModel:
+    """The same with the rows of any method (`initialisers.initialise`); seed: of rows without evidence."""
+    table = initialisation.table
     table.check_tokenizers(source.tokenizer, tokenizer)
     check_positions(source.model, tokenizer)
     generator = np.random.default_rng(seed)
     rows = {
-        name: mix_rows(parameter, table, method, generator)
+        name: mix_rows(parameter, table, generator, initialisation.unknown)
         for name, parameter in vocabulary_parameters(source.model).items()
     }
     return source.with_model(with_rows(source.model, rows, source.tokenizer, tokenizer), tokenizer)

@@ -64,10 +64,9 @@ _CPU_TOKENS = 4096
 _LONGEST_SENTENCE = 128
 
 
-def natural_objective(kind: str) -> Objective:
+def natural_objective(kind: str) -> str:
     """The objective that fits a kind of model best."""
-    fitting: dict[str, Objective] = {"sentence": "distill", "masked": "mlm", "causal": "clm"}
-    return fitting[kind]
+    return {"sentence": "distill", "masked": "mlm", "causal": "clm"}[kind]
 
 
 def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
@@ -248,25 +247,50 @@ def _micro_batch(recipe: TrainingRecipe, device: torch.device, languages: int) -
     return max(1, _CPU_TOKENS // (languages * recipe.sequence_length))
 
 
-def _trainer(
-    objective: Objective, source: LanguageModel, targets: Mapping[str, LanguageModel], recipe: TrainingRecipe,
-    device: torch.device, folder: Path, fresh_head: bool, parallel: OneProcess,
-) -> Trainer:  # fmt: skip
-    schedule = Schedule(
+def head_trainer(model: LanguageModel, text: TokenStream, recipe: TrainingRecipe, seed: int, folder: Path) -> Trainer:
+    """Warms up a fresh head alone, over all steps of the recipe, on text of the model's own language; it is resolved.
+
+    The output bias, which belongs to the head, starts at the log frequencies of the text's tokens.
+    """
+    device = default_device()
+    _start_bias(model, text)
+    _share(model, {}, recipe, device)
+    side = Side(model, text, recipe.sequence_length)
+    objective = LanguageModelling(  # two batches of the one language
+        side, side, masked=True, batch_size=_decided(recipe.batch_size), mask_rate=recipe.mask_rate, seed=seed,
+        device=device, mask_scheme=recipe.mask_scheme, apart=recipe.documents == "apart",
+    )  # fmt: skip
+    head = _groups(model, {}, True).head
+    model.model.requires_grad_(False)
+    schedule = _schedule(recipe.model_copy(update={"embeddings_share": 0.0}), device, False, 2)
+    precision = resolve_precision(recipe.precision, device, scaled=True)
+    return Trainer(objective, Groups({}, {}, {}, head), schedule, precision, device, folder)
+
+
+def _schedule(recipe: TrainingRecipe, device: torch.device, fresh_head: bool, languages: int) -> Schedule:
+    """languages: how many there are, English counted."""
+    return Schedule(
         steps=recipe.steps, tokens=recipe.tokens, seconds=budget_seconds(recipe.budget) if recipe.budget else None,
         head_steps=recipe.head_steps if fresh_head else 0, embeddings_share=_decided(recipe.embeddings_share),
         warmup_share=recipe.warmup_share, learning_rate=_decided(recipe.learning_rate),
         embedding_learning_rate=_decided(recipe.embedding_learning_rate), head_learning_rate=_HEAD_LEARNING_RATE,
         weight_decay=recipe.weight_decay, checkpoint_seconds=recipe.checkpoint_seconds,
         batch_size=_decided(recipe.batch_size),
-        micro_batch=recipe.micro_batch or _micro_batch(recipe, device, 1 + len(targets)),
+        micro_batch=recipe.micro_batch or _micro_batch(recipe, device, languages),
         checkpoints_kept=recipe.checkpoints_kept, max_rollbacks=recipe.max_rollbacks, decay=recipe.decay,
         clip=recipe.clip, evaluations=recipe.evaluations,
     )  # fmt: skip
+
+
+def _trainer(
+    objective: Objective, source: LanguageModel, targets: Mapping[str, LanguageModel], recipe: TrainingRecipe,
+    device: torch.device, folder: Path, fresh_head: bool, parallel: OneProcess,
+) -> Trainer:  # fmt: skip
     if recipe.checkpoint_activations:
         for model in (source, *targets.values()):
             checkpoint_activations(model.model)
     precision = resolve_precision(recipe.precision, device, scaled=True)
     parallel.attach(objective)  # which may put other parameters in the place of the models'
     groups = _groups(source, targets, fresh_head)
+    schedule = _schedule(recipe, device, fresh_head, 1 + len(targets))
     return Trainer(objective, groups, schedule, precision, device, folder, parallel=parallel)

@@ -33,15 +33,17 @@ def test_a_cipher_is_read(any_tokenizer, english):
     order = np.random.default_rng(2).permutation(len(any_tokenizer))
     target = tiny.renumbered(any_tokenizer, order)
     foreign = turned(english, {word: word for word in english.words})
-    found = vector_evidence(any_tokenizer, target, english, foreign)
-    assert found.kind == Provenance.vectors
-    known = np.flatnonzero(found.strength)
-    assert known.size > 60
-    # tokens that occur in the very same words have the same vector and share the row
-    best = found.matrix[known].max(axis=1).toarray().ravel()
-    own = np.asarray(found.matrix[known, order[known]]).ravel()
-    np.testing.assert_allclose(own, best, atol=1e-3)
-    np.testing.assert_allclose(found.matrix[known].sum(axis=1), 1, atol=1e-9)
+    paper = {"activation": "sparsemax", "temperature": 1, "csls": 0}
+    for options, least in ((paper, 1), ({}, 0.98)):
+        found = vector_evidence(any_tokenizer, target, english, foreign, **options)
+        assert found.kind == Provenance.vectors
+        known = np.flatnonzero(found.strength)
+        assert known.size > 60
+        # tokens that occur in the very same words have the same vector and share the row
+        best = found.matrix[known].max(axis=1).toarray().ravel()
+        own = np.asarray(found.matrix[known, order[known]]).ravel()
+        assert np.mean(own > best - 1e-3) >= least
+        np.testing.assert_allclose(found.matrix[known].sum(axis=1), 1, atol=1e-9)
 
 
 def test_special_tokens_have_no_row_and_no_part(any_tokenizer, english):

@@ -88,7 +88,7 @@ def similarity_rows(
 
     def work(scores: Array, first: int, last: int) -> tuple[Array, Array, Array]:
         if activation == "sparsemax":
-            return _sparsemax_rows(scores, first, last, inverse)  # type: ignore[no-any-return]
+            return _sparsemax_rows(scores, first, last, inverse)
         found, values = _largest(scores, first, last, min(neighbours, scores.shape[1]))
         weights = np.exp((values - values[:, :1]) * inverse)
         weights /= weights.sum(1, keepdims=True)

@@ -85,6 +85,8 @@ class TextReader:
         matrix, starts, ends, plain = _parse(text, block.count(b"\n"), self._dimension)
         kept = np.zeros(len(matrix), bool)
         for k, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            if len(self._words) >= self._limit:
+                break
             self._line += 1
             if plain[k]:
                 word = block[start:end].decode()
@@ -101,8 +103,6 @@ class TextReader:
             if word in self._words:
                 self._malformed.append((self._line, f"has the word '{word[:40]}' a second time"))
                 continue
-            if len(self._words) >= self._limit:
-                break
             self._words[word] = None
             kept[k] = True
         return matrix[kept]
@@ -182,7 +182,7 @@ def _parse(text: Array, lines: int, dimension: int) -> tuple[Array, Array, Array
             digits, scale, seen = 0, 0, 0
             fraction = False
             while True:
-                byte = np.int64(text[at])
+                byte = int(text[at])
                 if 48 <= byte <= 57:
                     if digits > 0 or byte > 48:
                         seen += 1
@@ -205,7 +205,7 @@ def _parse(text: Array, lines: int, dimension: int) -> tuple[Array, Array, Array
                 exponent = 0
                 first = at
                 while 48 <= text[at] <= 57 and at - first < 3:
-                    exponent = exponent * 10 + (np.int64(text[at]) - 48)
+                    exponent = exponent * 10 + (int(text[at]) - 48)
                     at += 1
                 good = at > first
                 scale += -exponent if down else exponent

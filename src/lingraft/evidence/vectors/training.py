@@ -75,6 +75,7 @@ def train_on_tokens(
     min_count: int = 5,
     model: Literal["skipgram", "cbow"] = "skipgram",
     ngrams: tuple[int, int] = (3, 6),
+    negatives: int = 5,
     seed: int = 0,
     threads: int = 1,
 ) -> WordVectors:
@@ -82,7 +83,8 @@ def train_on_tokens(
 
     sentences: tokens in their order. Tokens that hold white space, and ``</s>``, which is fastText's mark of a line's
     end, are left out. min_count: tokens that occur less often get no vector. ngrams: lengths of the character n-grams
-    that a token's vector is the sum of besides its own, (0, 0) for none. seed: order of the sentences, among 131,072
+    that a token's vector is the sum of besides its own, (0, 0) for none. negatives: samples against which each token is
+    told apart. seed: order of the sentences, among 131,072
     neighbouring ones. threads: with one the result is the same for the same input and seed; with more they write over
     each other's updates (Hogwild) and it is not. Other settings are fastText's. Memory: (tokens + 200,000) x dimension
     x 4 bytes, and as much again for the tokens; the text waits in a temporary file.
@@ -90,7 +92,7 @@ def train_on_tokens(
     Raises CorpusError where no token occurs often enough, RecipeError for impossible settings, RunError where training
     diverges, MissingExtraError without the fastText library.
     """
-    if min(dimension, epochs, min_count, threads) < 1:
+    if min(dimension, epochs, min_count, negatives, threads) < 1:
         raise RecipeError(
             f"word vectors of {dimension} dimensions, {epochs} epochs, words that occur {min_count} times, {threads} "
             "threads: each must be at least 1."
@@ -103,7 +105,7 @@ def train_on_tokens(
         try:
             trained = fasttext.train_unsupervised(
                 str(text), model=model, dim=dimension, epoch=epochs, minCount=min_count, minn=shortest, maxn=longest,
-                bucket=_BUCKETS, thread=threads, verbose=0, label="\n",
+                bucket=_BUCKETS, neg=negatives, thread=threads, verbose=0, label="\n",
             )  # fmt: skip
         except (RuntimeError, ValueError) as error:
             if "NaN" in str(error):

@@ -1,0 +1,130 @@
+"""An initialiser in a process of its own, so that the time and the memory it takes are its own.
+
+The process is given one JSON object on standard input and answers with JSON lines on standard output: how far it is,
+and in the end what it took, or which error there was. The table goes through a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ... import errors
+from ...errors import LingraftError, RunError
+from ...evidence import TranslationTable
+from .files import InputFiles
+from .interface import Initialisation, Method, OnProgress, check_method
+
+#: where the package lies, for the other process
+_PACKAGE = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredInitialisation:
+    """An initialisation and what it took.
+
+    seconds: from opening the first input file to the last of the model's new rows. peak_memory_mb: largest resident
+    size of the process in MB of 10^6 bytes, which has the interpreter, the libraries and the model in it too (`random`
+    needs little more than these); None where the system does not tell.
+    """
+
+    initialisation: Initialisation
+    seconds: float
+    peak_memory_mb: int | None
+
+
+def measured_initialisation(
+    method: Method, model: str, tokenizer: str, files: InputFiles, seed: int = 0, on_progress: OnProgress | None = None
+) -> MeasuredInitialisation:
+    """Makes the rows of a model under another tokenizer in a fresh process.
+
+    Raises what the method raises, and RunError if the process ends without an answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="lingraft-init-") as folder:
+        job: dict[str, Any] = {
+            "method": method, "model": model, "tokenizer": tokenizer, "files": files.as_dict(), "seed": seed,
+            "table": str(Path(folder) / "table.npz"),
+        }  # fmt: skip
+        done = _answer(job, Path(folder) / "stderr", on_progress)
+        table = TranslationTable.load(Path(job["table"]))
+    return MeasuredInitialisation(Initialisation(table, done["unknown"]), done["seconds"], done["peak_memory_mb"])
+
+
+def _answer(job: dict[str, Any], stderr: Path, on_progress: OnProgress | None) -> dict[str, Any]:
+    path = os.pathsep.join([str(_PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with (
+        stderr.open("wb") as errors_of_it,
+        subprocess.Popen(  # noqa: S603 -- this interpreter and this module
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors_of_it,
+            text=True, encoding="utf-8", env=os.environ | {"PYTHONPATH": path},
+        ) as process,
+    ):  # fmt: skip
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("the process has no pipes")
+        with suppress(BrokenPipeError):  # it ended at once, and has said why elsewhere
+            process.stdin.write(json.dumps(job))
+            process.stdin.close()
+        found: dict[str, Any] = {}
+        for line in process.stdout:
+            found = json.loads(line)
+            if "progress" in found and on_progress:
+                on_progress(*found["progress"])
+    if "error" in found:
+        # one of ours, by name: any other would have ended the process without an answer
+        kind: type[LingraftError] = getattr(errors, found["error"])
+        raise kind.__new__(kind, found["message"])  # the message is made already
+    if "seconds" not in found:
+        raise RunError(f"Making new rows with '{job['method']}' failed: {_reason(process.returncode, stderr)}.")
+    return found
+
+
+def _reason(status: int, stderr: Path) -> str:
+    if status < 0:
+        name = signal.Signals(-status).name
+        return f"its process was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    lines = stderr.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), f"its process ended with status {status}")
+
+
+def run_job(job: dict[str, Any], on_progress: OnProgress | None = None) -> dict[str, Any]:
+    """What the process does: makes the rows, writes the table, and tells what it took."""
+    from ...machine import peak_memory_mb
+    from .. import graft_with, initialise, load_model, load_tokenizer
+
+    method = check_method(job["method"])
+    source, target = load_model(job["model"]), load_tokenizer(job["tokenizer"])
+    began = time.perf_counter()
+    inputs = InputFiles.from_dict(job["files"]).read(method, job["seed"], on_progress)
+    made = initialise(method, source.tokenizer, target, inputs)
+    graft_with(source, target, made, job["seed"])
+    seconds, peak = time.perf_counter() - began, peak_memory_mb()
+    made.table.save(Path(job["table"]))
+    return {"unknown": made.unknown, "seconds": seconds, "peak_memory_mb": peak}
+
+
+def _main() -> None:
+    """Answers what is asked on standard input."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library writes there is no answer
+
+    def say(answer: dict[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    try:
+        say(run_job(json.load(sys.stdin), lambda done, note: say({"progress": [done, note]})))
+    except LingraftError as error:
+        say({"error": type(error).__name__, "message": str(error)})
+
+
+if __name__ == "__main__":
+    _main()
