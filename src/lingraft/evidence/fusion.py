@@ -23,7 +23,7 @@ import numpy as np
 from scipy import sparse
 from transformers import PreTrainedTokenizerBase
 
-from ..vocabulary import all_special_ids, same_special_tokens, special_ids, tokenizer_hash
+from ..vocabulary import all_special_ids, special_ids, special_rows, tokenizer_hash
 from .rows import Array, Evidence
 from .spelling import composition_evidence, overlap_evidence
 from .table import Provenance, TranslationTable
@@ -74,9 +74,9 @@ def build_table(
     provenance of a row is the source with the largest weight in it; a token that no source knows is ``fallback``.
     """
     shape = len(target), len(source)
-    settled, special = _special_rows(source, target)
+    special = special_rows(source, target)
     open_rows = np.ones(shape[0], bool)
-    open_rows[list(settled)] = False
+    open_rows[list(all_special_ids(target) | set(special_ids(target).values()))] = False
     total = np.zeros(shape[0])
     heaviest = np.zeros(shape[0])
     provenance = np.full(shape[0], Provenance.fallback, np.uint8)
@@ -108,15 +108,3 @@ def _normalised(rows: sparse.csr_matrix, totals: Array) -> sparse.csr_matrix:
     rows.eliminate_zeros()
     sums = np.asarray(rows.sum(axis=1)).ravel()
     return sparse.csr_matrix(sparse.diags(1 / np.where(sums > 0, sums, 1.0)) @ rows)
-
-
-def _special_rows(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> tuple[set[int], dict[int, int]]:
-    """The target tokens that no evidence may touch, and for those the source has too its token."""
-    source_roles, target_roles = special_ids(source), special_ids(target)
-    found: dict[int, int] = {}
-    for role, row in target_roles.items():
-        if role in source_roles:
-            found.setdefault(row, source_roles[role])
-    for row, column in same_special_tokens(target, source).items():
-        found.setdefault(row, column)
-    return all_special_ids(target) | set(target_roles.values()), found

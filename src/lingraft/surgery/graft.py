@@ -35,11 +35,14 @@ def mix_rows(
     matrix = table.matrix
     if rows.shape[0] < matrix.shape[1]:
         raise TableError(f"The model has {rows.shape[0]:,} embedding rows and the table {matrix.shape[1]:,} columns.")
-    width = rows.shape[-1]
-    centre, spread = {
-        "normal": (None, None), "mean": (None, 0.0), "ramen": (0.0, 1 / width), "ramen-code": (0.0, width**-0.5),
-    }[unknown]  # fmt: skip
-    return mix(rows, matrix, table.provenance != Provenance.fallback, generator, centre, spread)
+    known = table.provenance != Provenance.fallback
+    centre, spread = None, None
+    if unknown == "mean":
+        spread = 0.0
+    elif unknown in ("ramen", "ramen-code"):
+        width = rows.shape[-1]
+        centre, spread = 0.0, 1 / width if unknown == "ramen" else width**-0.5
+    return mix(rows, matrix, known, generator, centre, spread)
 
 
 def table_initialisation(table: TranslationTable, method: TableMethod = "lingraft") -> Initialisation:

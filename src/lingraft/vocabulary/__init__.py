@@ -1,7 +1,7 @@
 """Tokenizers: training the new language's, special tokens by role, and the identity of tokens across notations."""
 
 from .renumber import renumbered, with_chat_template, with_padding_at
-from .special import ROLES, all_special_ids, same_special_tokens, special_ids
+from .special import ROLES, all_special_ids, same_special_tokens, special_ids, special_rows
 from .tokens import TokenIdentity, backend_json, notation, token_identities, tokenizer_hash
 from .train import DEFAULT_SIZE, frame, keep_accents, plain_backend, train_tokenizer
 
@@ -18,6 +18,7 @@ __all__ = [
     "renumbered",
     "same_special_tokens",
     "special_ids",
+    "special_rows",
     "token_identities",
     "tokenizer_hash",
     "train_tokenizer",

@@ -30,3 +30,11 @@ def all_special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     return set(tokenizer.all_special_ids) | {
         identifier for identifier, token in tokenizer.added_tokens_decoder.items() if token.special
     }
+
+
+def special_rows(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> dict[int, int]:
+    """Target id -> source id of the special tokens that both have: by role, those without a role by their text."""
+    old, new = special_ids(source), special_ids(target)
+    found = same_special_tokens(target, source)
+    # an id may have several roles; the first of them decides, and any role before the text
+    return found | {new[role]: old[role] for role in reversed(new) if role in old}

@@ -27,10 +27,10 @@ from lingraft.surgery import (
     mix_rows,
     vocabulary_parameters,
 )
-from lingraft.surgery.initialisers import check_method, inputs_of, possible_methods, special_rows, table_of
+from lingraft.surgery.initialisers import check_method, inputs_of, possible_methods, table_of
 from lingraft.surgery.initialisers.files import InputFiles, split_vectors
 from lingraft.surgery.initialisers.interface import NEEDS
-from lingraft.vocabulary import all_special_ids, special_ids, train_tokenizer
+from lingraft.vocabulary import all_special_ids, special_ids, special_rows, train_tokenizer
 
 WORDS = 120
 

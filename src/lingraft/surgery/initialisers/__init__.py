@@ -22,7 +22,7 @@ from .interface import (
     inputs_of,
     possible_methods,
 )
-from .rows import special_rows, table_of
+from .rows import table_of
 
 __all__ = [
     "METHODS",
@@ -36,7 +36,6 @@ __all__ = [
     "initialise",
     "inputs_of",
     "possible_methods",
-    "special_rows",
     "table_of",
 ]
 

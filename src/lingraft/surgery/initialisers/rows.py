@@ -10,15 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ...evidence import Provenance, TranslationTable
 from ...evidence.rows import Evidence
-from ...vocabulary import all_special_ids, same_special_tokens, special_ids, tokenizer_hash
-
-
-def special_rows(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> dict[int, int]:
-    """Target id -> source id of the special tokens that both have: by role, those without a role by their text."""
-    old, new = special_ids(source), special_ids(target)
-    found = same_special_tokens(target, source)
-    # an id may have several roles; the first of them decides, and any role before the text
-    return found | {new[role]: old[role] for role in reversed(new) if role in old}
+from ...vocabulary import all_special_ids, special_rows, tokenizer_hash
 
 
 def table_of(
