@@ -50,6 +50,7 @@ from lingraft.surgery import (
     from_transformers,
     graft,
     load_model,
+    norm_bounds,
     position_padding,
     save_model,
     save_tokenizer,
@@ -295,7 +296,7 @@ class Run:
         self.grafted = graft(self.source, self.tokenizer, self.table)
         assert all(torch.equal(before[name], value) for name, value in self.source.model.state_dict().items())
         save_model(self.grafted, self.folder / "model")
-        self_check(self.grafted, self.folder / "model", [*FOREIGN, *ENGLISH], self.source)
+        self_check(self.grafted, self.folder / "model", [*FOREIGN, *ENGLISH], norm_bounds(self.source))
 
     def reload(self) -> None:
         """Plain transformers reads what was written: class, type, sizes, special ids, and the same outputs."""

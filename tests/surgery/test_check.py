@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from lingraft.errors import SelfCheckError
-from lingraft.surgery import LanguageModel, check, load_model, save_model, self_check, with_masked_lm_head
+from lingraft.surgery import LanguageModel, check, load_model, norm_bounds, save_model, self_check, with_masked_lm_head
 
 TEXTS = tiny.english_lines(3)
 EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
@@ -44,7 +44,7 @@ def change_config(folder: Path, **changes: Any) -> None:
 def test_a_good_folder_passes(masked: LanguageModel, written: Path) -> None:
     norms = masked.model.get_input_embeddings().weight[10:].norm(dim=1)  # behind the special tokens
     for texts, count in ((TEXTS, 5), ([], 2)):
-        found = self_check(masked, written, texts, masked)
+        found = self_check(masked, written, texts, norm_bounds(masked))
         assert (found["max_difference"], found["texts"]) == (0.0, count)
         assert found["norms"] == pytest.approx(
             {"min": norms.min().item(), "median": norms.median().item(), "max": norms.max().item()}
@@ -69,7 +69,7 @@ def test_an_outlier_in_norm_is_found(masked: LanguageModel, written: Path, facto
     edit(written, EMBEDDINGS, lambda rows: rows[150].mul_(factor))
     fresh = masked.with_model(tiny.bert(masked.tokenizer))
     with pytest.raises(SelfCheckError, match=r"1 rows of the input embeddings are outliers.*first of token 150"):
-        self_check(masked, written, TEXTS, fresh)
+        self_check(masked, written, TEXTS, norm_bounds(fresh))
     edit(written, EMBEDDINGS, lambda rows: rows[150].mul_(factor))
     with pytest.raises(SelfCheckError, match="outliers"):  # of which the rows themselves speak
         self_check(masked, written, TEXTS)

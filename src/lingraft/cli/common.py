@@ -52,6 +52,10 @@ VectorPairOption = Annotated[
 ]
 ToOption = Annotated[str | None, typer.Option("--to", help="The new language, for --lexicon builtin.")]
 
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read weights that are a pickle (.bin) too; no code in it is run.")
+]
+
 ERR = Console(stderr=True, highlight=False)
 
 

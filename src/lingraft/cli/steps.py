@@ -9,6 +9,7 @@ import typer
 
 from ..cache import refuse_existing, replacing
 from .common import (
+    AllowPickle,
     BitextOption,
     Display,
     Json,
@@ -97,6 +98,7 @@ def init(
     lexicon: LexiconOption = [],  # noqa: B006
     to: ToOption = None,
     text: TextOption = [],  # noqa: B006
+    allow_pickle: AllowPickle = False,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -106,9 +108,20 @@ def init(
     lingraft works from --table, or from --bitext, --lexicon and --vectors or any of them; ramen from --bitext or
     --vectors, wechsel from --vectors and --lexicon, focus from --text; mean and random need nothing.
     """
-    from ..surgery import check_method, graft_with, initialise, load_model, load_tokenizer, save_model, self_check
+    from ..surgery import (
+        check_method,
+        check_tokenizer_class,
+        graft_with,
+        initialise,
+        load_model,
+        load_tokenizer,
+        norm_bounds,
+        save_model,
+        self_check,
+    )
     from ..surgery.initialisers import inputs_of
     from ..surgery.initialisers.files import InputFiles, split_vectors
+    from ..vocabulary import with_chat_template
 
     chosen = check_method(method)
     files = InputFiles(
@@ -118,14 +131,18 @@ def init(
     inputs_of(chosen, files.given)
     refuse_existing(out)
     files.check()
-    source, target = load_model(model), load_tokenizer(tokenizer)
+    source = load_model(model, allow_pickle=allow_pickle, dtype=None)
+    target = with_chat_template(load_tokenizer(tokenizer), source.tokenizer)
+    check_tokenizer_class(source.model, target)
     with Display(quiet) as display:
         inputs = files.read(chosen, seed, lambda done, note: display("rows", done, note))
         made = initialise(chosen, source.tokenizer, target, inputs)
-    grafted = graft_with(source, target, made, seed)
+    grafted, bounds = graft_with(source, target, made, seed), norm_bounds(source)
+    del source  # the check reads the new model once more, and two of them are enough
+    texts = [line for pair in inputs.pairs[:3] for line in pair] + list(inputs.text[:3])
     with replacing(out) as aside:
         save_model(grafted, aside)
-        checked = self_check(grafted, aside, [])
+        checked = self_check(grafted, aside, texts, bounds)
     done(
         as_json,
         quiet,

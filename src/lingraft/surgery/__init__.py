@@ -1,6 +1,6 @@
 """Models: reading, grafting a vocabulary onto them, writing and checking what was written."""
 
-from .check import self_check
+from .check import NormBounds, norm_bounds, self_check
 from .folders import check_complete, copy_pipeline, readable, refuse_missing, resolve_model, transformer_folder
 from .graft import (
     TABLE_METHODS,
@@ -37,6 +37,7 @@ __all__ = [
     "Kind",
     "LanguageModel",
     "Method",
+    "NormBounds",
     "TableMethod",
     "check_complete",
     "check_method",
@@ -52,6 +53,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "mix_rows",
+    "norm_bounds",
     "position_padding",
     "readable",
     "refuse_missing",

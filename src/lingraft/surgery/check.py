@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from ..vocabulary import all_special_ids, special_ids, tokenizer_hash
 from .layout import vocabulary_parameters
 from .models import LanguageModel, load_model
 
+#: role of a parameter -> smallest and largest norm
+NormBounds = Mapping[str, tuple[float, float]]
+
 #: English, digits and other scripts, beside the texts that are given
 SAMPLE = ("It was 12:45, and nobody had seen the cat.", "Où est-il ? Где он? 它在哪里？ वह कहाँ है?")
 
@@ -26,13 +29,29 @@ _SLACK = 10.0
 _FACTOR = 1000.0
 
 
+def norm_bounds(source: LanguageModel) -> NormBounds:
+    """Between which norms a mixture of a model's rows is no outlier, by role: ``input`` and, untied, ``output``.
+
+    A mixture is no longer than the longest row in it; it is shorter than the shortest where rows point apart, the
+    shortest of all being the mean of all.
+    """
+    found = {}
+    for role, part in vocabulary_parameters(source.model).items():
+        if part.ndim > 1:
+            rows = part.detach()[: len(source.tokenizer)]
+            lengths = rows.norm(dim=1, dtype=torch.float32)
+            shortest = min(float(lengths[lengths > 0].min()), float(rows.mean(0, dtype=torch.float32).norm()))
+            found[role] = (shortest / _SLACK, float(lengths.max()) * _SLACK)
+    return found
+
+
 def self_check(
-    written: LanguageModel, folder: Path, texts: Sequence[str], source: LanguageModel | None = None
+    written: LanguageModel, folder: Path, texts: Sequence[str], bounds: NormBounds | None = None
 ) -> dict[str, Any]:
     """Reloads a folder as a fresh object and compares it with the model in memory.
 
-    texts: of both languages, further ones to `SAMPLE`. source: the model whose rows were mixed, for the norms that rows
-    may have.
+    texts: of both languages, further ones to `SAMPLE`. bounds: `norm_bounds` of the model whose rows were mixed;
+    without them a row is an outlier if its norm is a thousandth of the median or a thousand times as much.
 
     Checks that every weight is the same to the last bit and of the type it was to be stored in; that config and weights
     have as many rows as the tokenizer has tokens, and special ids in the config are those meant; that no row of an
@@ -49,7 +68,7 @@ def self_check(
         raise SelfCheckError(f"The model written to '{folder}' does not load: {error}") from None
     _check_config(written, loaded, folder)
     _check_tokenizer(written, loaded, folder, texts := [*SAMPLE, *texts])
-    norms = _check_rows(loaded, folder, source)
+    norms = _check_rows(loaded, folder, bounds or {})
     stored = written.stored_dtype or written.model.dtype
     if loaded.stored_dtype != stored:
         raise SelfCheckError(f"'{folder}': weights are {loaded.stored_dtype}; {stored} was meant.")
@@ -104,7 +123,7 @@ def _listed(value: Any) -> list[int]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _check_rows(loaded: LanguageModel, folder: Path, source: LanguageModel | None) -> dict[str, float]:
+def _check_rows(loaded: LanguageModel, folder: Path, bounds: NormBounds) -> dict[str, float]:
     """The smallest, middle and largest norm of the rows of ordinary tokens."""
     size, found = len(loaded.tokenizer), {}
     ordinary = torch.ones(size, dtype=torch.bool)
@@ -116,10 +135,11 @@ def _check_rows(loaded: LanguageModel, folder: Path, source: LanguageModel | Non
     for role in ("input", "output"):
         if role not in parts or not ordinary.any():
             continue
-        norms = parts[role].detach()[:size].float().norm(dim=1)
+        norms = parts[role].detach()[:size].norm(dim=1, dtype=torch.float32)
         if (zero := ordinary & (norms == 0)).any():
             raise SelfCheckError(_rows_say(folder, role, zero, "zero"))
-        low, high = _bounds(norms[ordinary], source, role)
+        middle = float(norms[ordinary].median())
+        low, high = bounds.get(role, (middle / _FACTOR, middle * _FACTOR))
         if (outside := ordinary & ((norms < low) | (norms > high))).any():
             what = f"outliers, their norms outside {low:.3g} to {high:.3g}"
             raise SelfCheckError(_rows_say(folder, role, outside, what))
@@ -132,22 +152,6 @@ def _check_rows(loaded: LanguageModel, folder: Path, source: LanguageModel | Non
 def _rows_say(folder: Path, role: str, wrong: Tensor, what: str) -> str:
     ids = wrong.nonzero().flatten().tolist()
     return f"'{folder}': {len(ids)} rows of the {role} embeddings are {what}, first of token {ids[0]}."
-
-
-def _bounds(norms: Tensor, source: LanguageModel | None, role: str) -> tuple[float, float]:
-    """Between which norms a row is no outlier.
-
-    A mixture is no longer than the longest row in it; it is shorter than the shortest where rows point apart, the
-    shortest of all being the mean of all.
-    """
-    theirs = None if source is None else vocabulary_parameters(source.model).get(role)
-    if theirs is None or source is None:
-        middle = float(norms.median())
-        return middle / _FACTOR, middle * _FACTOR
-    rows = theirs.detach()[: len(source.tokenizer)].float()
-    lengths = rows.norm(dim=1)
-    shortest = min(float(lengths[lengths > 0].min()), float(rows.mean(0).norm()))
-    return shortest / _SLACK, float(lengths.max()) * _SLACK
 
 
 def _check_weights(written: PreTrainedModel, loaded: PreTrainedModel, folder: Path, but: str | None = None) -> None:
