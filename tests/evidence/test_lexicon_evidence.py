@@ -73,8 +73,11 @@ def in_loops(entries: list[tuple[str, str, float]], source, target, kind: str, i
             (one, other, "1" if kind != "wordpiece" else "", 0.1),
             (one[:1].upper() + one[1:], big, space, capitalised),
         ]
-        for english, foreign, before, share in forms:
-            e, f = pieces(source, english, space), pieces(target, foreign, before)
+        written = [(pieces(source, e, space), pieces(target, f, before), share) for e, f, before, share in forms]
+        # what cannot be written in another form is written in the first
+        e, f, share = written[0]
+        written[0] = (e, f, share + sum(share for e, f, share in written[1:] if not (e and f)))
+        for e, f, share in written:
             if e and f and share:
                 links.append((e, f, weight * share))
                 for index in f:
@@ -253,7 +256,7 @@ def test_a_lexicon_of_nothing_known_is_no_evidence() -> None:
         assert not found.known.any()
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     st.lists(
         st.tuples(

@@ -263,7 +263,8 @@ def _overlap(i: Array, j: Array, m: Array, n: Array) -> Array:
 def _ranges(starts: Array, lengths: Array) -> Array:
     """All numbers of the ranges [start, start + length), one range after the other."""
     ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if ends.size else 0) + np.repeat(starts - (ends - lengths), lengths)
+    numbers: Array = np.arange(ends[-1] if ends.size else 0) + np.repeat(starts - (ends - lengths), lengths)
+    return numbers
 
 
 def check_direction(lexicon: Lexicon, source: PreTrainedTokenizerBase, name: str = "The lexicon") -> None:
