@@ -48,9 +48,19 @@ _LEAST_PHRASE = 2
 #: what an entry counts that only the dictionary has, at most; as all counts it is rounded to two binary digits
 _DICTIONARY_COUNT = 0.5
 #: an entry makes at least this share of its foreign word
-_LEAST_SHARE = 0.003
+_LEAST_SHARE = 0.02
+
+#: words of letters, with spaces, hyphens and apostrophes between them
+_PLAIN = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d' -]*")
+#: characters of an entry's side at most: with more it is a slip of a text without spaces
+_LONGEST = 40
 
 Entries = dict[tuple[str, str], float]
+
+
+def plain(words: str) -> bool:
+    """Whether this can be a side of an entry."""
+    return len(words) <= _LONGEST and _PLAIN.fullmatch(words) is not None
 
 
 def say(line: str) -> None:
@@ -133,7 +143,7 @@ def phrases(
                 word = i
                 if i >= 0 and units[j][0].isalpha():
                     run.append(j)
-    return {entry: float(count) for entry, count in found.items() if count >= _LEAST_PHRASE}
+    return {entry: float(count) for entry, count in found.items() if count >= _LEAST_PHRASE and all(map(plain, entry))}
 
 
 def learn(lab: Path, language: str) -> Entries:
@@ -153,7 +163,7 @@ def learn(lab: Path, language: str) -> Entries:
                 learned.english, learned.foreign, learned.count.tolist(), learned.english_given_foreign.tolist(),
                 strict=True,
             )
-            if p >= _LEAST_SHARE and one[0].isalpha() and other[0].isalpha()
+            if p >= _LEAST_SHARE and plain(one) and plain(other)
         }  # fmt: skip
         if language in ("vi", "zh"):
             space = " " if language == "vi" else ""
@@ -169,12 +179,12 @@ def add_dictionary(entries: Entries, word_list: Lexicon, english: Counter[str]) 
     """Entries whose foreign word is new, by how frequent the English word is among those of its translations."""
     known = {word for _, word in entries}
     new: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    senses = Counter(word.lower() for word in word_list.english)
-    for one, other in zip(word_list.english, word_list.foreign, strict=True):
-        one, other = one.lower().replace("’", "'"), other.lower().replace("’", "'")
+    sides = [[word.lower().replace("’", "'") for word in side] for side in (word_list.english, word_list.foreign)]
+    senses = Counter(sides[0])
+    for one, other in zip(*sides, strict=True):
         words = tokens(one)
-        plain = one[0].isalpha() and other[0].isalpha() and one.isascii() and len(words) <= 3
-        if plain and other not in known and len(other.split(" ")) <= 3 and not regex.search(r"[\p{N}(),;/]", other):
+        usable = plain(one) and plain(other) and one.isascii() and max(len(words), len(other.split(" "))) <= 3
+        if usable and other not in known:
             new[other][one] = max(new[other][one], min(english[word] for word in words) / senses[one])
     for other, candidates in new.items():
         total = candidates.total()

@@ -82,45 +82,61 @@ def lexicon_counts(
     each with its weight. Entries of more than 32 pieces on a side, and of characters that a tokenizer does not have,
     are passed over.
     """
-    weights = entry_weights(lexicon, source)
-    parts = [
-        (_segmented(source, form.english, glued=False), _segmented(target, form.foreign, form.glued),
-         weights * form.share)
-        for form in _forms(lexicon)
-    ]  # fmt: skip
-    english, foreign = (_joined([part[side] for part in parts]) for side in (0, 1))
-    return _composed(english, foreign, np.concatenate([part[2] for part in parts]), (len(target), len(source)))
+    of_source, of_target = _Segmenter(source), _Segmenter(target)
+    weights = _weights(lexicon, of_source)
+    shares: list[Array] = []
+    sides: list[tuple[TokenSequences, TokenSequences]] = []
+    for form in _forms(lexicon):
+        side = of_source.pieces(form.english), of_target.pieces(form.foreign, form.glued)
+        same = next((k for k, known in enumerate(sides) if all(map(_equal, side, known))), None)
+        if same is not None:  # an uncased tokenizer
+            shares[same] = shares[same] + form.share
+            continue
+        # where there are no capitals, words begin sentences as they are
+        written = (side[0].lengths > 0) & (side[1].lengths > 0)
+        if shares:
+            shares[0] = shares[0] + np.where(written, 0.0, form.share)
+        sides.append(side)
+        shares.append(form.share)
+    english, foreign = (_joined([side[k] for side in sides]) for k in (0, 1))
+    return _composed(
+        english, foreign, np.concatenate([weights * share for share in shares]), (len(target), len(source))
+    )
 
 
 def entry_weights(lexicon: Lexicon, source: PreTrainedTokenizerBase) -> Array:
     """Expected occurrences of every entry, float64 (entries,); the rule is that of the module's docstring."""
+    return _weights(lexicon, _Segmenter(source))
+
+
+def _weights(lexicon: Lexicon, source: _Segmenter) -> Array:
     backward, forward, count = (
         column.astype(np.float64)
         for column in (lexicon.english_given_foreign, lexicon.foreign_given_english, lexicon.count)
     )
+    counted = ~np.isnan(count)
+    if counted.all():
+        return count
     translations = Counter(lexicon.english)
     uniform = 1 / np.array([translations[word] for word in lexicon.english], np.float64)
     joint = np.where(np.isnan(forward), uniform, forward) * _frequencies(lexicon.english, source)
     of_foreign = np.unique(lexicon.foreign, return_inverse=True)[1]
     frequency = np.bincount(of_foreign, joint)[of_foreign]
     weights = np.where(np.isnan(backward), joint, backward * frequency)
-    counted = ~np.isnan(count)
     rest = weights[~counted].sum()
     scale = np.count_nonzero(~counted) / rest if rest > 0 else 0.0
     return np.where(counted, np.nan_to_num(count), weights * scale)
 
 
-def _frequencies(words: list[str], source: PreTrainedTokenizerBase) -> Array:
+def _frequencies(words: list[str], source: _Segmenter) -> Array:
     """p(word) up to a factor, float64 (words,): by the rank of its token, or as the rarest where it has none."""
-    identities = token_identities(source)
-    begins = np.array([known is not None and known.starts_word and len(known.text) > 1 for known in identities])
+    begins = np.array([known is not None and known.starts_word and len(known.text) > 1 for known in source.identities])
     rank = np.cumsum(begins) - begins
-    different, of_word = np.unique(words, return_inverse=True)
-    pieces = _segmented(source, different.tolist(), glued=False)
-    ranks = np.full(len(different), rank[-1] + 1, np.float64)
+    pieces = source.pieces(words)
+    ranks = np.full(len(words), np.count_nonzero(begins), np.float64)
     single = pieces.lengths == 1
     ranks[single] = rank[pieces.ids[pieces.offsets[:-1][single]]]
-    frequencies: Array = (1 / (ranks + _FIRST_RANK))[of_word]
+    frequencies: Array = 1 / (ranks + _FIRST_RANK)
     return frequencies
 
 
@@ -137,31 +153,54 @@ def _forms(lexicon: Lexicon) -> list[_Form]:
     ]
 
 
-def _segmented(tokenizer: PreTrainedTokenizerBase, words: list[str], glued: bool) -> TokenSequences:
-    """Ids of the pieces of every word behind a space, or (glued) behind a character that words are never one with.
+class _Segmenter:
+    """A tokenizer's pieces of words that stand in running text."""
 
-    No pieces where a tokenizer cannot write the word, or not without the character before it.
-    """
-    backend = plain_backend(tokenizer)
-    style = notation(backend_json(tokenizer))
-    forbidden = all_special_ids(tokenizer)
-    # a space of its own says nothing of the word behind it
-    identities = token_identities(tokenizer)
-    nothing = forbidden | {index for index, known in enumerate(identities) if known is not None and not known.text}
-    # elsewhere a word is spelled the same wherever it stands
-    glued = glued and style in ("bytelevel", "metaspace")
-    before = "1" if glued else " " if style == "bytelevel" else ""
-    pieces: list[list[int]] = []
-    for start in range(0, len(words), 10_000):
-        chunk = [before + word for word in words[start : start + 10_000]]
-        if not glued:
-            found = [encoding.ids for encoding in backend.encode_batch_fast(chunk, add_special_tokens=False)]
-        else:
-            encodings = backend.encode_batch(chunk, add_special_tokens=False)
-            found = [_behind_first(encoding.ids, encoding.offsets) for encoding in encodings]
-        pieces += [[] if forbidden.intersection(ids) else [index for index in ids if index not in nothing]
-                   for ids in found]  # fmt: skip
-    return TokenSequences.from_lists(ids if len(ids) <= _MAX_PIECES else [] for ids in pieces)
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._backend = plain_backend(tokenizer)
+        self._style = notation(backend_json(tokenizer))
+        self.identities = token_identities(tokenizer)
+        self._forbidden = all_special_ids(tokenizer)
+        # a space of its own says nothing of the word behind it
+        empty = {index for index, known in enumerate(self.identities) if known is not None and not known.text}
+        self._nothing = self._forbidden | empty
+
+    def pieces(self, words: list[str], glued: bool = False) -> TokenSequences:
+        """Ids of the pieces of every word behind a space, or (glued) behind a character that words are never one with.
+
+        No pieces where the tokenizer cannot write the word, or not without the character before it.
+        """
+        # elsewhere a word is spelled the same wherever it stands
+        glued = glued and self._style in ("bytelevel", "metaspace")
+        before = "1" if glued else " " if self._style == "bytelevel" else ""
+        different = {word: k for k, word in enumerate(dict.fromkeys(words))}
+        texts = [before + word for word in different]
+        found: list[list[int]] = []
+        for start in range(0, len(texts), 10_000):
+            chunk = texts[start : start + 10_000]
+            if glued:
+                encodings = self._backend.encode_batch(chunk, add_special_tokens=False)
+                found += [_behind_first(encoding.ids, encoding.offsets) for encoding in encodings]
+            else:
+                found += [e.ids for e in self._backend.encode_batch_fast(chunk, add_special_tokens=False)]
+        by_word = TokenSequences.from_lists(map(self._usable, found))
+        return _taken(by_word, np.array([different[word] for word in words], np.int64))
+
+    def _usable(self, ids: list[int]) -> list[int]:
+        if len(ids) > _MAX_PIECES or not self._forbidden.isdisjoint(ids):
+            return []
+        return ids if self._nothing.isdisjoint(ids) else [index for index in ids if index not in self._nothing]
+
+
+def _taken(sequences: TokenSequences, lines: Array) -> TokenSequences:
+    """The lines of these numbers, which may occur several times."""
+    lengths = sequences.lengths[lines]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return TokenSequences(sequences.ids[_ranges(sequences.offsets[:-1][lines], lengths)], offsets)
+
+
+def _equal(one: TokenSequences, other: TokenSequences) -> bool:
+    return np.array_equal(one.ids, other.ids) and np.array_equal(one.offsets, other.offsets)
 
 
 def _behind_first(ids: list[int], offsets: list[tuple[int, int]]) -> list[int]:
@@ -224,7 +263,8 @@ def _overlap(i: Array, j: Array, m: Array, n: Array) -> Array:
 def _ranges(starts: Array, lengths: Array) -> Array:
     """All numbers of the ranges [start, start + length), one range after the other."""
     ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if ends.size else 0) + np.repeat(starts - (ends - lengths), lengths)
+    numbers: Array = np.arange(ends[-1] if ends.size else 0) + np.repeat(starts - (ends - lengths), lengths)
+    return numbers
 
 
 def check_direction(lexicon: Lexicon, source: PreTrainedTokenizerBase, name: str = "The lexicon") -> None:
@@ -233,7 +273,8 @@ def check_direction(lexicon: Lexicon, source: PreTrainedTokenizerBase, name: str
     English is what the source's tokenizer has whole words for, without any letter beyond ASCII (some tokenizers strip
     accents); the share of such words among the different words of either column is compared.
     """
-    shares = [_english_share(side, source) for side in (lexicon.english, lexicon.foreign)]
+    segmenter = _Segmenter(source)
+    shares = [_english_share(side, segmenter) for side in (lexicon.english, lexicon.foreign)]
     if None in shares:
         return
     first, second = (share or 0.0 for share in shares)
@@ -245,11 +286,11 @@ def check_direction(lexicon: Lexicon, source: PreTrainedTokenizerBase, name: str
         )
 
 
-def _english_share(side: list[str], source: PreTrainedTokenizerBase) -> float | None:
+def _english_share(side: list[str], source: _Segmenter) -> float | None:
     """The share of English among the different words of a column, None where they are too few."""
     words = sorted({word for entry in side for word in entry.split()})
     if len(words) < _MIN_WORDS:
         return None
-    pieces = _segmented(source, words, glued=False)
+    pieces = source.pieces(words)
     ascii_words = np.array([word.isascii() for word in words])
     return float(((pieces.lengths == 1) & ascii_words).mean())
