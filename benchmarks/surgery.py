@@ -235,9 +235,8 @@ def main() -> None:
                 f"{found['cpu']:.1f} | {found['result_mb']:,.0f} |", flush=True,
             )  # fmt: skip
     if arguments.decoder:
-        print(
-            "\n| decoder of 135 M, stored in | step | seconds | peak MB | copies of the weights |\n|---|---|---:|---:|---:|"
-        )
+        print("\n| decoder of 135 M, stored in | step | seconds | peak MB | copies of the weights |")
+        print("|---|---|---:|---:|---:|")
     for dtype in arguments.decoder:
         for step in run(sys.executable, arguments.threads, "decoder", "small", dtype):
             print(
