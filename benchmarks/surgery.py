@@ -1,6 +1,6 @@
 """Time and memory of making the rows of a new vocabulary, next to WECHSEL's.
 
-    python benchmarks/surgery.py [--sizes small large] [--peer-python PYTHON] [--threads N]
+    python benchmarks/surgery.py [--sizes small large] [--peer-python PYTHON] [--decoder float32 bfloat16] [--threads N]
 
 Prints a Markdown table. Every line is measured in a process of its own, on random rows and a random sparse table:
 
@@ -8,6 +8,9 @@ Prints a Markdown table. Every line is measured in a process of its own, on rand
 - ``similarities, mix``: from word vectors of 300 dimensions in one space (ten nearest neighbours, softmax, temperature
   0.1), which is what WECHSEL does;
 - ``wechsel 0.0.4``: its `create_target_embeddings` on the same vectors, with the Python where it is installed.
+
+A second table has the steps of a whole graft of a random decoder of 135 million parameters (SmolLM2's shape) onto a
+tokenizer of as many tokens, and how many copies of its weights were in memory at most.
 
 Memory is the process's largest resident size less what it had before the work began, so the inputs are not in it but
 the result is.
@@ -20,6 +23,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,28 +143,78 @@ def peer(size: Size) -> dict[str, float]:
     )
 
 
-def run(python: str, threads: int, *arguments: str) -> dict[str, float]:
+def decoder(stored: str) -> list[dict[str, Any]]:
+    """Every step of a graft of a decoder whose weights are stored in a type, memory in copies of those weights."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from lingraft.evidence import Provenance, TranslationTable
+    from lingraft.surgery import graft, load_model, norm_bounds, save_model, self_check
+    from lingraft.vocabulary import tokenizer_hash
+
+    tokens, dtype = 49_152, getattr(torch, stored)
+    model = Tokenizer(models.WordLevel({f"w{k}": k for k in range(tokens)}, unk_token="w0"))
+    model.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, unk_token="w0", eos_token="w1")
+    config = LlamaConfig(
+        vocab_size=tokens, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
+        num_key_value_heads=3, tie_word_embeddings=True, bos_token_id=None, eos_token_id=1,
+    )  # fmt: skip
+    table = random_table(Size(tokens, 576, 32))
+    kinds = np.full(tokens, Provenance.bitext, np.uint8)
+    name = tokenizer_hash(tokenizer)
+    translation = TranslationTable(table, kinds, np.ones(tokens, np.float32), name, name)
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "source", Path(folder) / "target"
+        if not os.fork():  # elsewhere, so that nothing of the making stays in this process
+            LlamaForCausalLM(config).to(dtype).save_pretrained(source)
+            tokenizer.save_pretrained(source)
+            os._exit(0)
+        os.wait()
+        size = sum(path.stat().st_size for path in source.glob("*.safetensors")) / 1e6
+        held: dict[str, Any] = {}
+        start, found = resident("VmRSS"), []
+
+        def step(what: str, work: Callable[[], Any]) -> None:
+            took = measured(work)
+            peak = resident("VmHWM") - start
+            found.append({"what": what, "seconds": took["seconds"], "mb": peak, "copies": peak / size})
+
+        step("load", lambda: held.update(source=load_model(source, dtype=None)))
+        step("graft", lambda: held.update(target=graft(held["source"], tokenizer, translation)))
+        bounds = norm_bounds(held["source"])
+        step("write", lambda: save_model(held["target"], target))
+        del held["source"]
+        step("self-check", lambda: self_check(held["target"], target, ["w5 w6 w7"], bounds))
+    return found
+
+
+def run(python: str, threads: int, *arguments: str) -> Any:
     """One measurement in a process of its own."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     done = subprocess.run(
         [python, __file__, "--one", *arguments], env=os.environ | dict.fromkeys(names, str(threads)),
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
     """Prints the table, or measures one line of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--sizes", nargs="*", choices=SIZES, default=list(SIZES))
     parser.add_argument("--peer-python", help="a Python that has wechsel 0.0.4")
-    parser.add_argument("--peer-sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--peer-sizes", nargs="*", choices=SIZES, default=list(SIZES))
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the linear algebra")
+    parser.add_argument("--decoder", nargs="*", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     parser.add_argument("--one", nargs=3, metavar=("WHAT", "SIZE", "DTYPE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         what, name, dtype = arguments.one
+        if what == "decoder":
+            print(json.dumps(decoder(dtype)))
+            return
         size = SIZES[name]
         found = peer(size) if what == "peer" else {"mix": mix, "similarities": similarities}[what](size, dtype)
         print(json.dumps(found))
@@ -180,6 +234,15 @@ def main() -> None:
                 f"| {size.tokens:,} x {size.tokens:,} x {size.width:,} | {dtype} | {shown} | {found['seconds']:.1f} | "
                 f"{found['cpu']:.1f} | {found['result_mb']:,.0f} |", flush=True,
             )  # fmt: skip
+    if arguments.decoder:
+        print("\n| decoder of 135 M, stored in | step | seconds | peak MB | copies of the weights |")
+        print("|---|---|---:|---:|---:|")
+    for dtype in arguments.decoder:
+        for step in run(sys.executable, arguments.threads, "decoder", "small", dtype):
+            print(
+                f"| {dtype} | {step['what']} | {step['seconds']:.1f} | {step['mb']:,.0f} | {step['copies']:.2f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

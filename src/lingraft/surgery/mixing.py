@@ -18,8 +18,8 @@ from ..machine import usable_cores
 
 Array = np.ndarray[Any, Any]
 
-#: dimensions at a time; those of a token are then half a kilobyte
-_BLOCK = 64
+#: dimensions at a time; those of a token are then 256 bytes
+_BLOCK = 32
 
 
 def mix(
@@ -39,7 +39,7 @@ def mix(
     once.
 
     What is drawn for a row depends on the generator and the shape alone, not on which rows are known, nor on the
-    number of threads. Beside the result, memory holds per core (V_source + 2 V_target) * 64 numbers of 8 bytes.
+    number of threads. Beside the result, memory holds per core (V_source + 2 V_target) * 32 numbers of 8 bytes.
     """
     columns = matrix.shape[1]
     source = rows.detach().reshape(rows.shape[0], -1)[:columns]
