@@ -25,20 +25,27 @@ from .table import Provenance
 #: strength of an overlap that cannot be a false friend; of a word of the same letters in both languages it is 1
 CERTAIN = 20.0
 
+#: the same where the letters are foreign to the source, which has them but knows next to nothing of them
+STRANGE = 0.01
+
 
 def overlap_evidence(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> Evidence:
     """Target tokens that the source has too: the same bytes at the same place in a word.
 
-    The strength is 1 for tokens with letters of the script that the target mostly uses, as they may be false friends;
-    `CERTAIN` for all others: digits, punctuation, parts of a character, names in the letters of another script.
+    The strength is 1 for tokens with letters of the script that both mostly use, as they may be false friends. Letters
+    of the target's script that the source only happens to have (the Han characters in an English vocabulary) count
+    `STRANGE`. All others are `CERTAIN`: digits, punctuation, parts of a character, names in the source's own letters.
     """
     by_identity = {identity: index for index, identity in enumerate(token_identities(source)) if identity is not None}
     targets = _open_rows(target)
-    script = main_script(text for _, identity in targets if (text := _text(identity)) is not None)
+    # what both have says little of the target: a Chinese vocabulary may hold more Latin letters than Han characters
+    new = [_text(identity) for _, identity in targets if identity not in by_identity]
+    script = main_script(new) or main_script(_text(identity) for _, identity in targets)
+    own = 1.0 if script == main_script(map(_text, by_identity)) else STRANGE
     found = [(row, by_identity[identity], identity) for row, identity in targets if identity in by_identity]
     strength = np.zeros(len(target))
     for row, _, identity in found:
-        strength[row] = 1.0 if script and script in _scripts(_text(identity) or "") else CERTAIN
+        strength[row] = own if script in _scripts(_text(identity) or "") else CERTAIN
     rows, columns = [row for row, _, _ in found], [column for _, column, _ in found]
     matrix = sparse.csr_matrix((np.ones(len(found)), (rows, columns)), shape=(len(target), len(source)))
     return Evidence(Provenance.overlap, matrix, strength)
@@ -73,9 +80,9 @@ def composition_evidence(
     return Evidence(Provenance.composition, matrix, strength)
 
 
-def main_script(texts: Iterable[str]) -> str | None:
-    """The script that most letters of some texts are of, by its name in Unicode; None without any letter."""
-    counts = Counter(script for text in texts for script in _scripts(text))
+def main_script(texts: Iterable[str | None]) -> str | None:
+    """The script that most of some texts have a letter of, by its name in Unicode; None without any letter."""
+    counts = Counter(script for text in texts for script in set(_scripts(text or "")))
     return counts.most_common(1)[0][0] if counts else None
 
 
