@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 from ..errors import LingraftError, SelfCheckError
 from ..vocabulary import all_special_ids, special_ids, tokenizer_hash
@@ -154,7 +153,7 @@ def _rows_say(folder: Path, role: str, wrong: Tensor, what: str) -> str:
     return f"'{folder}': {len(ids)} rows of the {role} embeddings are {what}, first of token {ids[0]}."
 
 
-def _check_weights(written: PreTrainedModel, loaded: PreTrainedModel, folder: Path, but: str | None = None) -> None:
+def _check_weights(written: nn.Module, loaded: nn.Module, folder: Path, but: str | None = None) -> None:
     """All parameters the same, but for those with a word in their names; a masked model has no pooler to load."""
     before, after = dict(_named(written)), dict(_named(loaded))
     for name in sorted(before.keys() | after.keys()):
@@ -166,7 +165,7 @@ def _check_weights(written: PreTrainedModel, loaded: PreTrainedModel, folder: Pa
             raise SelfCheckError(f"'{folder}': '{name}' reads back otherwise than it was written.")
 
 
-def _named(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+def _named(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in model.named_parameters():
         yield name, parameter.detach().cpu()
 

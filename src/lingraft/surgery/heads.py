@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ def with_masked_lm_head(encoder: PreTrainedModel) -> PreTrainedModel:
     is. Output biases start at zero. A dense layer that
     changes the width (ALBERT, ELECTRA) cannot be the identity and starts at random, always the same.
     """
-    encoder = encoder.base_model
+    encoder = cast(PreTrainedModel, encoder.base_model)
     try:
         head_class: Any = MODEL_FOR_MASKED_LM_MAPPING[type(encoder.config)]
     except KeyError:
