@@ -141,7 +141,9 @@ FAMILIES: dict[str, Family] = {
     "Llama, float16": Family(LlamaConfig, _CAUSAL, ("bytefallback",), GROUPED, dtype=torch.float16),
     # transformers gives it a tokenizer class of its own, whatever the files say
     "Qwen2": Family(Qwen2Config, _CAUSAL, ("chat",), GROUPED, targets=("chat",)),
-    "Qwen3": Family(Qwen3Config, _CAUSAL, ("chat", "bytebpe"), {**GROUPED, "head_dim": 8}),
+    "Qwen3": Family(
+        Qwen3Config, _CAUSAL, ("chat", "bytebpe"), {**GROUPED, "head_dim": 8}, targets=(*KINDS, "chat")
+    ),
     "Gemma 2": Family(Gemma2Config, _CAUSAL, ("bytefallback",), GEMMA),
     "Gemma 3": Family(Gemma3TextConfig, _CAUSAL, ("bytefallback",), GEMMA),
 }  # fmt: skip

@@ -201,7 +201,7 @@ def test_init_makes_the_model_that_transfer_makes(command, tmp_path, model_folde
 
 
 def test_init_leaves_nothing_of_a_model_that_fails_its_check(command, tmp_path, model_folder, pieces, monkeypatch):
-    def fail(_, folder, __):
+    def fail(_, folder, *__):
         assert (folder / "model.safetensors").is_file()
         raise SelfCheckError("It is another model.")
 

@@ -25,8 +25,8 @@ _HEAD = """# Model families
 
 Every family below is checked as a tiny random model with each kind of tokenizer its models come with, input and output
 embeddings tied and untied, and, tied (or as it is, where there is no choice), grafted onto a tokenizer of every kind:
-{targets}. transformers {version}, torch {torch}. Made by `python tools/families.py > docs/families.md`; the test suite
-runs the same steps.
+{targets}. Tested with transformers {version}, torch {torch}.
+Made by `python tools/families.py > docs/families.md`; the test suite runs the same steps.
 
 | step | what is asserted |
 |---|---|
@@ -91,7 +91,8 @@ def main() -> None:
             cells.append(wrong[0].replace("|", "\\|") if wrong else f"{ran} of {len(found)}")
         sources = ", ".join(dict.fromkeys(cell.source for cell, _ in found))
         onto = ", ".join(dict.fromkeys(cell.target for cell, _ in found))
-        model = f"{family.config.__name__.removesuffix('Config')}, {'tied' if tied else 'untied'}"
+        choice = f", {'tied' if tied else 'untied'}" if len(family.tied) > 1 else ""
+        model = f"{family.config.__name__.removesuffix('Config')}{choice}"
         dtype = str(family.dtype).removeprefix("torch.")
         sys.stdout.write(f"| {name} | {model} | {sources} | {dtype} | {onto} | {' | '.join(cells)} |\n")
     sys.stdout.write(_TAIL)

@@ -20,6 +20,7 @@ from lingraft.vocabulary import (
 )
 
 MESSAGES = [{"role": "user", "content": "badi fogu"}, {"role": "assistant", "content": "na"}]
+TOOL = {"type": "function", "function": {"name": "look", "description": "", "parameters": {"type": "object"}}}
 LINES = [xx for _, xx in tiny.cipher_pairs(100)]
 
 
@@ -70,9 +71,9 @@ def test_a_trained_tokenizer_keeps_the_chat_template_and_every_token_that_it_wri
     trained = train_tokenizer(source, LINES)
     save_tokenizer(trained, tmp_path)
     for tokenizer in (trained, AutoTokenizer.from_pretrained(tmp_path)):
-        text = source.apply_chat_template(MESSAGES, tokenize=False, tools=["x"])
-        assert tokenizer.apply_chat_template(MESSAGES, tokenize=False, tools=["x"]) == text
-        ids = tokenizer.apply_chat_template(MESSAGES, tools=["x"], return_dict=False)
+        text = source.apply_chat_template(MESSAGES, tokenize=False, tools=[TOOL])
+        assert tokenizer.apply_chat_template(MESSAGES, tokenize=False, tools=[TOOL]) == text
+        ids = tokenizer.apply_chat_template(MESSAGES, tools=[TOOL], return_dict=False)
         tokens = tokenizer.convert_ids_to_tokens(ids)
         for token, count in (("<|im_start|>", 2), ("<|im_end|>", 2), ("<tool_call>", 1)):
             assert tokens.count(token) == count

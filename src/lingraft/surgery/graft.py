@@ -84,7 +84,7 @@ def graft_with(
     """The same with the rows of any method (`initialisers.initialise`); seed: of rows without evidence."""
     table = initialisation.table
     table.check_tokenizers(source.tokenizer, tokenizer)
-    check_positions(source.model, tokenizer)
+    check_positions(source.model, source.tokenizer, tokenizer)
     generator = np.random.default_rng(seed)
     rows = {
         name: mix_rows(parameter, table, generator, initialisation.unknown)
@@ -113,10 +113,10 @@ def with_rows(
     return copied
 
 
-def check_positions(model: PreTrainedModel, target: PreTrainedTokenizerBase) -> None:
+def check_positions(model: PreTrainedModel, source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> None:
     """RoBERTa and its like number positions from the padding token's id on, so that it has to stay where it is."""
     counted, new = position_padding(model), special_ids(target).get("pad")
-    if counted is not None and counted != new:
+    if counted is not None and new not in (counted, special_ids(source).get("pad")):
         raise ModelError(
             f"{type(model).__name__} numbers positions from the id of its padding token, {counted}, and the new "
             f"tokenizer has that token at {new}. Give a tokenizer that has it at {counted} "

@@ -129,7 +129,7 @@ def _origin(
     table: TranslationTable | None,
 ) -> dict[str, Any]:
     """Refuses a task model that cannot be the English model's; says how sure it is that it is one."""
-    check_positions(model, target.tokenizer)
+    check_positions(model, tokenizer, target.tokenizer)
     own, new = (vocabulary_parameters(each)["input"].detach().cpu() for each in (model, target.model))
     if own.shape[1] != new.shape[1]:
         raise ModelError(
