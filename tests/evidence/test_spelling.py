@@ -88,7 +88,7 @@ def test_letters_that_the_source_only_happens_to_have_count_next_to_nothing() ->
     source = bert_like(["house", "garden", "д", "中", "42"])
     russian, chinese = bert_like(["д", "дом", "голова", "42", "中"]), bert_like(["中", "文", "house", "42", "龍"])
     assert overlap_evidence(source, russian).strength[4:].tolist() == [STRANGE, 0, 0, CERTAIN, CERTAIN]
-    assert overlap_evidence(source, chinese).strength[4:].tolist() == [CERTAIN, 0, CERTAIN, CERTAIN, 0]
+    assert overlap_evidence(source, chinese).strength[4:].tolist() == [STRANGE, 0, CERTAIN, CERTAIN, 0]
 
 
 @pytest.mark.parametrize(
