@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 import tiny
 from lingraft.errors import CorpusError, RecipeError
-from lingraft.evidence.vectors import train_on_tokens, train_vectors, words_of
+from lingraft.evidence.vectors import cooccurrence, train_on_tokens, train_vectors, words_of
 from lingraft.evidence.vectors.training import _segmented
 
 
@@ -28,18 +30,46 @@ def test_words_of_a_line(line, words):
     assert words_of(line.upper(), lowercase=True) == words_of(line.upper().lower())
 
 
-def test_counts_and_order_and_the_same_again():
+def direct_information(lines, words):
+    """Positive pointwise mutual information by a loop over all positions."""
+    counts = np.zeros((len(words), len(words)))
+    for line in lines:
+        ids = [words.index(word) if word in words else None for word in line.split()]
+        for i, one in enumerate(ids):
+            for j, other in enumerate(ids):
+                if 0 < abs(i - j) <= 5 and one is not None and other is not None:
+                    counts[one, other] += (6 - abs(i - j)) / 5
+    smooth = counts.sum(0) ** 0.75 / (counts.sum(0) ** 0.75).sum()
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(counts / counts.sum(1, keepdims=True) / smooth), 0)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_vectors_are_the_truncated_decomposition_of_the_information(monkeypatch, dense):
+    """Words that hardly ever occur still keep others apart."""
+    monkeypatch.setattr(cooccurrence, "_DENSE", 1000 if dense else 0)
+    monkeypatch.setattr(cooccurrence, "_BLOCK", 500)
+    lines = tiny.english_lines(250)
+    found = train_vectors(lines, dimension=8, min_count=3)
+    tokens = Counter(" ".join(lines).split())
+    assert dict(zip(found.words, found.counts, strict=True)) == {w: n for w, n in tokens.items() if n >= 3}
+    assert (np.diff(found.counts) <= 0).all()
+    left, values, _ = np.linalg.svd(direct_information(lines, found.words))
+    expected = left[:, :8] * np.sqrt(values[:8])
+    # the sign of a direction is open
+    np.testing.assert_allclose(found.matrix @ found.matrix.T, expected @ expected.T, atol=2e-3)
+
+
+def test_the_same_again_and_by_fasttext_another_for_another_seed():
     lines = tiny.english_lines(300)
-    one, two = (train_vectors(lines, dimension=8, min_count=3, epochs=1) for _ in range(2))
+    one, two = (train_vectors(lines, dimension=8, min_count=3) for _ in range(2))
     assert one.words == two.words
     np.testing.assert_array_equal(one.matrix, two.matrix)
-    tokens = " ".join(lines).split()
-    assert dict(zip(one.words, one.counts, strict=True)) == {
-        word: tokens.count(word) for word in set(tokens) if tokens.count(word) >= 3
-    }
-    assert (np.diff(one.counts) <= 0).all()
-    other = train_vectors(lines, dimension=8, min_count=3, epochs=1, seed=1)
-    assert other.words == one.words or set(other.words) == set(one.words)
+    tokens = [line.split() for line in lines]
+    one, two, other = (train_on_tokens(tokens, dimension=8, min_count=3, epochs=1, seed=seed) for seed in (0, 0, 1))
+    assert one.words == two.words
+    np.testing.assert_array_equal(one.matrix, two.matrix)
+    assert dict(zip(one.words, one.counts, strict=True)) == dict(zip(other.words, other.counts, strict=True))
     assert np.abs(one.matrix[0] - other.matrix[other.index[one.words[0]]]).max() > 1e-4
 
 
@@ -47,7 +77,7 @@ def test_words_of_one_topic_are_alike():
     random = np.random.default_rng(0)
     topics = [[f"a{k}" for k in range(10)], [f"b{k}" for k in range(10)]]
     lines = [" ".join(random.choice(topics[k % 2], 12)) for k in range(1500)]
-    found = train_vectors(lines, dimension=16)
+    found = train_vectors(lines, dimension=2)
     centred = found.matrix - found.matrix.mean(0)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     same = np.equal.outer([word[0] for word in found.words], [word[0] for word in found.words])
@@ -63,8 +93,9 @@ def test_tokens_of_a_tokenizer_are_taken_as_they_are():
 
 
 def test_lower_case():
-    assert train_vectors(["Ab AB ab"] * 10, dimension=2, lowercase=True).words == ["ab"]
-    assert len(train_vectors(["Ab AB ab"] * 10, dimension=2)) == 3
+    lines = ["Ab AB ab c"] * 10
+    assert train_vectors(lines, dimension=1, lowercase=True).words == ["ab", "c"]
+    assert train_vectors(lines, dimension=1).words == ["AB", "Ab", "ab", "c"]
 
 
 def test_text_without_spaces_is_cut_into_words():
@@ -72,7 +103,7 @@ def test_text_without_spaces_is_cut_into_words():
     characters = [chr(0x4E00 + k) for k in range(40)]
     words = ["".join(random.choice(characters, 2)) for _ in range(30)]
     lines = ["".join(random.choice(words, 8)) + "。" for _ in range(2000)]
-    found = train_vectors(lines, dimension=4, epochs=1)
+    found = train_vectors(lines, dimension=4)
     assert {len(word) for word in found.words} <= {1, 2, 3, 4}
     parts = {one + other for one in words for other in ["", *words]}
     assert found.counts[[word in parts for word in found.words]].sum() > 0.8 * (found.counts.sum() - 2000)
@@ -81,9 +112,14 @@ def test_text_without_spaces_is_cut_into_words():
 
 
 def test_nothing_to_train_on_is_refused():
-    for lines in ([], ["", " "], ["once"]):
-        with pytest.raises(CorpusError, match="no word occurs 5 times"):
+    for lines in ([], ["", " "], ["once"], ["two words"] * 9):
+        with pytest.raises(CorpusError, match="words occur 5 times or more, and vectors of 2 dimensions need more"):
             train_vectors(lines, dimension=2)
-    for options in ({"dimension": 0}, {"epochs": 0}, {"min_count": 0}, {"threads": 0}):
+        with pytest.raises(CorpusError, match="no word occurs 99 times"):
+            train_on_tokens([line.split() for line in lines], dimension=2, min_count=99)
+    for options in ({"dimension": 0}, {"min_count": 0}):
+        with pytest.raises(RecipeError):
+            train_vectors(["a"], **options)
+    for options in ({"dimension": 0}, {"epochs": 0}, {"min_count": 0}, {"negatives": 0}, {"threads": 0}):
         with pytest.raises(RecipeError):
             train_on_tokens([["a"]], **options)

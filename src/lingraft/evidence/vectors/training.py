@@ -1,4 +1,4 @@
-"""Word vectors of a text, for those who have text and no vectors: the skip-gram model of the fastText library."""
+"""Word vectors of a text, for those who have text and no vectors; and vectors of tokens by the fastText library."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, models, trainers
 from ...errors import CorpusError, RecipeError, RunError
 from ...vocabulary.train import settled
 from ..alignment.words import MARK_RANGES, SPACELESS_RANGES
+from .cooccurrence import count_vectors
 from .files import WordVectors, load_fasttext, of_model
 
 #: entries of the hash table of character n-grams; at 100 dimensions 80 MB
@@ -32,39 +33,42 @@ _CUTS = re.compile("[\\s\0]", re.ASCII)
 
 
 def train_vectors(
-    lines: Iterable[str],
-    *,
-    dimension: int = 100,
-    epochs: int = 5,
-    min_count: int = 5,
-    lowercase: bool = False,
-    seed: int = 0,
-    threads: int = 1,
+    lines: Iterable[str], *, dimension: int = 100, min_count: int = 5, lowercase: bool = False
 ) -> WordVectors:
-    """Trains word vectors on running text, cut by `words_of`, with counts.
+    """Makes word vectors of running text by counting (`cooccurrence.count_vectors`), with counts.
 
-    Runs of scripts written without spaces are cut into words of up to four characters, by a unigram language model that
-    is learned on them first (Kudo 2018), where such scripts are more than a hundredth of the text. Whoever has a better
-    segmenter gives `train_on_tokens` its words. For the settings and errors see there.
+    Text is cut by `words_of`. Runs of scripts written without spaces are cut into words of up to four characters, by a
+    unigram language model that is learned on them first (Kudo 2018), where such scripts are more than a hundredth of
+    the text. lowercase: for tokenizers that write lower case anyway. The same text gives the same vectors. The text
+    waits in a temporary file; for the memory of the rest see `cooccurrence.count_vectors`.
+
+    Raises CorpusError where not more than ``dimension`` words occur min_count times, RecipeError for impossible
+    settings.
     """
-    sentences = (words_of(line, lowercase) for line in lines)
+    if min(dimension, min_count) < 1:
+        raise RecipeError(
+            f"word vectors of {dimension} dimensions, of words that occur {min_count} times: each must be at least 1."
+        )
     with tempfile.TemporaryDirectory(prefix="lingraft-") as folder:
         text = Path(folder) / "words.txt"
         runs: Counter[str] = Counter()
         characters = 0
         with text.open("w", encoding="utf-8", errors="replace", newline="\n") as stream:
-            for sentence in sentences:
+            for line in lines:
+                sentence = words_of(line, lowercase)
                 runs.update(word for word in sentence if _spaceless(word[0]))
                 characters += sum(map(len, sentence))
                 stream.write(" ".join(sentence) + "\n")
-        pieces = {}
+        pieces: dict[str, list[str]] = {}
         if 100 * sum(len(run) * count for run, count in runs.items()) > characters:
             pieces = _segmented(runs)
-        with text.open(encoding="utf-8", newline="\n") as stream:
-            cut = ([piece for word in line.split() for piece in pieces.get(word, [word])] for line in stream)
-            return train_on_tokens(
-                cut, dimension=dimension, epochs=epochs, min_count=min_count, seed=seed, threads=threads
-            )
+
+        def sentences() -> Iterator[list[str]]:
+            with text.open(encoding="utf-8", newline="\n") as stream:
+                for line in stream:
+                    yield [piece for word in line.split() for piece in pieces.get(word, [word])]
+
+        return count_vectors(sentences, dimension, min_count)
 
 
 def train_on_tokens(
