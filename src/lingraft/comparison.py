@@ -185,7 +185,7 @@ def compare(
         check_text(name)
     pairs = read_pairs([str(eval_bitext)]) if eval_bitext else []
     source, target = _load(model), load_tokenizer(tokenizer)
-    check_positions(source.model, target)
+    check_positions(source.model, source.tokenizer, target)
     report = on_progress or (lambda *_: None)
     bench = _Bench(source, target, pairs, probe_steps, seed, _training(settings or {}), report)
     bench.read(_lines(files.text), _lines(_names(source_text)) if source_text else _english(files.bitext))

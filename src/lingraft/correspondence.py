@@ -92,7 +92,7 @@ def make_table(
     """Gathers the evidence of a language and makes its translation table of it. english: holds the English text."""
     recipe, given = inputs.recipe.evidence, inputs.given
     vectors = _vector_files(cache, inputs, corpus, english, update)
-    trained = [english.key, inputs.recipe.seed] if given.vectors == TRAIN else None
+    trained = english.key if given.vectors == TRAIN else None
     key = [inputs.corpus_key, vocabulary.key, tokenizer_key(source), recipe.min_count, recipe.alignment.model_dump(),
            list(inputs.evidence.values()), trained]  # fmt: skip
 
@@ -126,7 +126,7 @@ def _vector_files(
     cache: StageCache, inputs: Inputs, corpus: Corpus, english: Corpus, update: Update
 ) -> tuple[Path, Path] | None:
     """The files with word vectors of English and of the new language: those given, or trained on their text."""
-    given, seed = inputs.given.vectors, inputs.recipe.seed
+    given = inputs.given.vectors
     if not given:
         return None
     if given != TRAIN:
@@ -137,9 +137,9 @@ def _vector_files(
         def make(folder: Path) -> None:
             _log.info("No word vectors are given for '%s': they are trained on its text.", language)
             update(0.0, f"training word vectors of {language}")
-            save_vectors(train_vectors(texts.sample(side, _VECTOR_BYTES), seed=seed), folder / "words.npz")
+            save_vectors(train_vectors(texts.sample(side, _VECTOR_BYTES)), folder / "words.npz")
 
-        return cache.of(language).stage("vectors", [texts.key, side, seed], make) / "words.npz"
+        return cache.of(language).stage("vectors", [texts.key, side], make) / "words.npz"
 
     return trained("en", english, "en"), trained(inputs.language, corpus, "xx")
 

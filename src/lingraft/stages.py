@@ -23,6 +23,7 @@ from .surgery import (
     graft,
     load_model,
     load_tokenizer,
+    norm_bounds,
     save_model,
     self_check,
     with_masked_lm_head,
@@ -84,7 +85,7 @@ def make_graft(
         loaded = TranslationTable.load(table.path)
         target = graft(source, vocabulary.tokenizer, loaded, "lingraft", inputs.recipe.seed)
         save_model(target, folder / "target")
-        report = self_check(target, folder / "target", _sample_texts(corpus))
+        report = self_check(target, folder / "target", _sample_texts(corpus), norm_bounds(source))
         (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
     folder = cache.stage("graft", key, make)
