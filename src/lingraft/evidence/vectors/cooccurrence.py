@@ -65,7 +65,7 @@ def count_vectors(sentences: Callable[[], Iterable[Sequence[str]]], dimension: i
 def _cooccurrences(sentences: Iterable[Sequence[str]], index: dict[str, int]) -> sparse.csr_matrix:
     """How often two words meet, float32, shape (words, words), symmetric; at a distance of d it counts (6 - d) / 5."""
     n = len(index)
-    total: Any = sparse.csr_matrix((n, n), dtype=np.float32)
+    total: Any = sparse.csr_matrix((n, n), dtype=np.float64).astype(np.float32)
     for ids in _blocks(sentences, index):
         for distance in range(1, _WINDOW + 1):
             one, other = ids[:-distance], ids[distance:]
