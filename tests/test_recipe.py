@@ -63,8 +63,9 @@ def test_a_recipe_of_several_languages_says_for_each_what_is_its():
 
 
 def test_of_one_language_both_forms_are_one_recipe():
-    plain = {**LEAST, "evidence": {"bitext": ["a.tsv"]}, "evaluation": {"bitext": "h.tsv"}}
-    named = {"source": "model", "language": ["fr"], "evidence": {"bitext": {"fr": ["a.tsv"]}},
+    evidence = {"bitext": ["a.tsv"], "lexicon": ["w.tsv", "builtin"], "vectors": "en.vec,fr.vec"}
+    plain = {**LEAST, "evidence": evidence, "evaluation": {"bitext": "h.tsv"}}
+    named = {"source": "model", "language": ["fr"], "evidence": {key: {"fr": value} for key, value in evidence.items()},
              "evaluation": {"bitext": {"fra": "h.tsv"}}}  # fmt: skip
     assert build_recipe(named) == build_recipe(plain)
     assert build_recipe(named).to_yaml() == build_recipe(plain).to_yaml()

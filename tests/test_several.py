@@ -265,7 +265,7 @@ def test_one_language_may_be_named_too_and_a_file_with_an_equals_sign_is_a_file(
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--bitext", "fr=F"], ["No evidence for hi", "--bitext hi=FILE"]),
+        (["--bitext", "fr=F", "--to", "fr,sw"], ["No evidence for sw", "--bitext sw=FILE"]),
         (["--bitext", "F", "--bitext", "hi=H"], ["bitext.tsv'", "names no language", "fr, hi", "--bitext fr="]),
         (["--bitext", "fr=F", "--bitext", "de=H"], ["'de' is none of the run's languages (fr, hi)", "LANG=FILE"]),
         (["--bitext", "fr=F", "--bitext", "hi="], ["'hi=' names no file"]),

@@ -366,12 +366,12 @@ class Recipe(_Section):
 
     def with_given(self, changes: Mapping[str, Any]) -> Recipe:
         """The recipe with other values of the keys that belong to a language, unchecked; see `_by_language`."""
-        values = self._by_language() | dict(changes)
+        sections: dict[str, dict[str, Any]] = {}
+        for key, value in (self._by_language() | dict(changes)).items():
+            section, _, name = key.partition(".")
+            sections.setdefault(section, {})[name] = value
         return self.model_copy(
-            update={
-                section: getattr(self, section).model_copy(update={name: values[f"{section}.{name}"]})
-                for section, name in (key.split(".") for key in values)
-            }
+            update={section: getattr(self, section).model_copy(update=values) for section, values in sections.items()}
         )
 
     def to_yaml(self) -> str:

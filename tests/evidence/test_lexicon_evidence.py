@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_sources import bert_like, gpt_like
 from transformers import PreTrainedTokenizerFast
 
 import tiny
@@ -18,6 +17,7 @@ from lingraft.evidence import Provenance, check_direction, lexicon_counts, lexic
 from lingraft.evidence.alignment import Lexicon
 from lingraft.evidence.lexicon import entry_weights
 from lingraft.vocabulary import all_special_ids, train_tokenizer
+from spelled import bert_like, gpt_like
 
 NAN = math.nan
 

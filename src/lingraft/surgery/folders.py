@@ -50,10 +50,10 @@ def is_pickled(folder: Path) -> bool:
 
 
 def stored_weights(folder: Path) -> Stored:
-    """Reads what the headers of a folder's weight files say."""
+    """Reads what the headers of a folder's weight files say; other files (a parser's) are not the model's."""
     names: set[str] = set()
     numbers: Counter[torch.dtype] = Counter()
-    for path in folder.glob("*.safetensors"):
+    for path in folder.glob("model*.safetensors"):
         with safe_open(path, framework="pt") as weights:
             for name in weights.keys():  # noqa: SIM118 (it is no dict)
                 names.add(name)
