@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import svds
 
 from ...errors import CorpusError
 from ..alignment.compiled import Array
@@ -26,8 +25,8 @@ _WINDOW = 5
 _SMOOTHING = 0.75
 #: the most frequent words get vectors and are contexts
 _WORDS = 50_000
-#: of so few words the decomposition is a plain one
-_DENSE = 1000
+#: directions beyond those asked for, and rounds, of the randomised decomposition
+_MORE, _ROUNDS = 32, 4
 #: tokens that are counted at a time
 _BLOCK = 1 << 21
 
@@ -52,13 +51,8 @@ def count_vectors(sentences: Callable[[], Iterable[Sequence[str]]], dimension: i
         )
     index = {word: k for k, word in enumerate(words)}
     information = _information(_cooccurrences(sentences(), index))
-    if len(words) <= _DENSE:
-        left, values, _ = np.linalg.svd(information.toarray())
-    else:
-        # from a start that is no random one; in ascending order
-        left, values, _ = svds(information, k=dimension, v0=np.ones(len(words), np.float32))
-        left, values = left[:, ::-1], values[::-1]
-    matrix = np.ascontiguousarray(left[:, :dimension] * np.sqrt(values[:dimension]), np.float32)
+    left, values = _decomposed(information, dimension)
+    matrix = np.ascontiguousarray(left * np.sqrt(values), np.float32)
     return WordVectors(words, matrix, np.array([frequencies[word] for word in words], np.float64))
 
 
@@ -100,3 +94,20 @@ def _information(counts: sparse.csr_matrix) -> sparse.csr_matrix:
     found.data = np.maximum(np.log(counts.data / (of_word[rows] * share[counts.indices])), 0).astype(np.float32)
     found.eliminate_zeros()
     return found
+
+
+def _decomposed(matrix: sparse.csr_matrix, rank: int) -> tuple[Array, Array]:
+    """The largest singular values, descending, float32 (rank,), and their left vectors, float32 (n, rank).
+
+    By a randomised range finder with power iterations (Halko, Martinsson & Tropp 2011, algorithm 4.4), always with the
+    same random numbers: exact for the leading values, a little too small for the last.
+    """
+    width = min(rank + _MORE, matrix.shape[0])
+    turned = sparse.csr_matrix(matrix.T)
+    found = matrix @ np.random.default_rng(0).normal(size=(matrix.shape[1], width)).astype(np.float32)
+    for _ in range(_ROUNDS):
+        found = matrix @ np.linalg.qr(turned @ np.linalg.qr(found).Q).Q
+    basis = np.linalg.qr(found).Q
+    # rows of what the matrix is within the basis: small enough for a plain decomposition
+    left, values, _ = np.linalg.svd((turned @ basis).T, full_matrices=False)
+    return basis @ left[:, :rank], values[:rank]

@@ -8,7 +8,6 @@ import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -140,20 +139,31 @@ def words_of(line: str, lowercase: bool = False) -> list[str]:
     consonants; every other character that is no white space is a token. Where a script that is written without spaces
     begins or ends, so does a word. lowercase: by `str.lower`.
     """
-    return _pattern().findall(line.lower() if lowercase else line)
+    spaced = (line.lower() if lowercase else line).translate(_SPACED)
+    if _EDGE in spaced:
+        # a mark belongs to the character before; what is left of the edges is where a run begins or ends
+        spaced = _MARKS.sub(rf"\1{_EDGE}", spaced).replace(2 * _EDGE, "").replace(_EDGE, " ")
+    return spaced.split()
 
 
-@lru_cache(maxsize=1)
-def _pattern() -> re.Pattern[str]:
-    spaceless = "".join(f"{chr(first)}-{chr(last)}" for first, last in SPACELESS_RANGES)
-    marks = "".join(f"{chr(first)}-{chr(last)}" for first, last in MARK_RANGES)
-    inside = [
-        chr(code)
-        for code in range(0x110000)
-        if unicodedata.category(chr(code))[0] in "LMN" and not _spaceless(chr(code))
-    ]
-    letters = "".join(map(re.escape, [*inside, "_", "\u200c", "\u200d"]))
-    return re.compile(f"[{spaceless}][{spaceless}{marks}]*|[{letters}]+|\\S")
+class _Spaced(dict[int, str]):
+    """For `str.translate`: every character with what divides it from its neighbours, looked up once."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if _spaceless(character):
+            text = f"{_EDGE}{character}{_EDGE}"
+        elif unicodedata.category(character)[0] in "LMN" or character in "_\u200c\u200d":
+            text = character
+        else:
+            text = " " if character == _EDGE else f" {character} "
+        self[code] = text
+        return text
+
+
+_EDGE = "\0"
+_SPACED = _Spaced()
+_MARKS = re.compile(f"{_EDGE}([{''.join(f'{chr(first)}-{chr(last)}' for first, last in MARK_RANGES)}]+)")
 
 
 def _spaceless(character: str) -> bool:
