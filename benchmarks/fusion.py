@@ -70,7 +70,7 @@ class Language:
         path = self.work / f"{language}.vec"
         if not path.is_file():
             lines = read_lines(lab_file(self.lab, f"mono/{language}.txt"))
-            write_vectors(train_vectors(lines, dimension=100, epochs=3, lowercase=True), path)
+            write_vectors(train_vectors(lines, lowercase=True), path)
         return read_vectors(path)
 
     def evidence(self, name: str, pairs: int | None) -> Evidence:

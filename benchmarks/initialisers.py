@@ -51,7 +51,7 @@ class Inputs:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._lab, self._out = Path(arguments.lab), Path(arguments.out)
-        self._model, self._threads = str(arguments.model), arguments.threads
+        self._model = str(arguments.model)
         self._bytes = round(1e6 * arguments.megabytes)
 
     def bitext(self, language: str) -> Path:
@@ -101,7 +101,7 @@ class Inputs:
         if not path.is_file():
             progress("vectors", 0.0, language)
             lines = self._lines(language)
-            made = train_vectors(lines, dimension=100, epochs=3, lowercase=True, threads=self._threads)
+            made = train_vectors(lines, lowercase=True)
             write_vectors(made, path)
         return path
 
@@ -174,7 +174,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=4, help="sequences of 128 tokens a language and step")
     parser.add_argument("--megabytes", type=float, default=8.0, help="of running text, for probes and FOCUS")
-    parser.add_argument("--threads", type=int, default=1, help="of training word vectors; with more they vary")
     arguments = parser.parse_args()
     if arguments.lab is None:
         parser.error("say where the data lies: --lab FOLDER or LINGRAFT_LAB")
