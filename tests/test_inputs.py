@@ -154,7 +154,7 @@ def test_progress_goes_through_the_stages_in_order(tmp_path, sentence_model_fold
     ("wrong", "error", "named"),
     [
         ({"bitext": "gone.tsv"}, CorpusError, "gone.tsv"),
-        ({"bitext": ()}, RecipeError, "--bitext"),
+        ({"bitext": (), "to": "sw"}, RecipeError, "--bitext"),
         ({"bitext": [("one", "two"), ("one",)]}, CorpusError, "pairs"),
         ({"bitext": [(" ", "b"), ("a", "")]}, CorpusError, "2 with an empty side"),
         ({"bitext": "hf:opus"}, CorpusError, "'hf:opus' names a hub data set"),
