@@ -38,7 +38,14 @@ from lingraft.evidence import (
     read_lexicons,
 )
 from lingraft.evidence.lexicon import lexicon_evidence
-from lingraft.evidence.vectors import WordVectors, read_vectors, train_vectors, vector_evidence, write_vectors
+from lingraft.evidence.vectors import (
+    WordVectors,
+    align_vectors,
+    read_vectors,
+    train_vectors,
+    vector_evidence,
+    write_vectors,
+)
 from lingraft.surgery import LanguageModel, graft, load_model, load_tokenizer
 from lingraft.tasks import embed_sentences, retrieval_scores
 from tasks import lab_file
@@ -89,7 +96,8 @@ class Language:
     def _vector_evidence(self) -> Evidence:
         anchors = read_lexicons(["builtin"], self.language)
         english, foreign = self.vectors("en"), self.vectors(self.language)
-        return vector_evidence(self.source.tokenizer, self.target, english, foreign, anchors)
+        aligned = align_vectors(english, foreign, anchors)
+        return vector_evidence(self.source.tokenizer, self.target, aligned)
 
     @cached_property
     def tests(self) -> dict[str, tuple[Any, list[str]]]:

@@ -38,20 +38,16 @@ from lingraft.evidence.alignment import read_lexicon
 from lingraft.surgery import graft, load_model, load_tokenizer
 from lingraft.tasks import embed_sentences, retrieval_scores
 from lingraft.vocabulary import train_tokenizer
+from tasks import lab_file
 
 LANGUAGES = ("fr", "ru", "ar", "hi", "vi", "zh")
-
-
-def found(path: Path) -> Path:
-    """The path, or that of the compressed file."""
-    return path if path.is_file() else path.with_name(path.name + ".zst")
 
 
 def sentences(lab: Path, test: str, language: str) -> list[str]:
     """The sentences of a test, the same in every language; of XNLI dev the first 1,500 hypotheses."""
     if test == "flores":
         return list(read_lines(lab / "flores" / f"devtest.{language}.txt"))
-    return [line.split("\t")[1] for line in read_lines(found(lab / "xnli" / f"dev.{language}.tsv"))][1:1501]
+    return [line.split("\t")[1] for line in read_lines(lab_file(lab, f"xnli/dev.{language}.tsv"))][1:1501]
 
 
 def main() -> None:
@@ -71,7 +67,7 @@ def main() -> None:
         run = arguments.runs / f"none-{language}"
         trained = load_tokenizer(str(run / "target"))
         builtin = builtin_lexicon(language)
-        words = read_lexicon(found(arguments.lab / "dictionaries" / f"en-{language}.tsv"))
+        words = read_lexicon(lab_file(arguments.lab, f"dictionaries/en-{language}.tsv"))
 
         def show(name: str, target: Any, table: TranslationTable, language: str, lines: list[str]) -> None:
             model = graft(source, target, table)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import heapq
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from itertools import chain
@@ -29,6 +29,7 @@ from .corpus import Counts, HeldOut, TokenStream, check_text, clean_text, read_t
 from .errors import CorpusError, ModelError, RecipeError
 from .evidence import Provenance, encode
 from .recipe import ONLY, TrainingRecipe, build_recipe, put
+from .run import OnProgress
 from .surgery import (
     LanguageModel,
     Method,
@@ -40,7 +41,7 @@ from .surgery import (
     with_masked_lm_head,
 )
 from .surgery.initialisers import Initialisation, inputs_of, possible_methods
-from .surgery.initialisers.files import InputFiles, read_pairs
+from .surgery.initialisers.files import MAX_CHARS, InputFiles, read_pairs
 from .surgery.initialisers.isolated import measured_initialisation
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
 from .training import (
@@ -56,9 +57,6 @@ from .training import (
 #: of longer text than this a probe sees a sample: UTF-8 bytes of a language
 _TEXT_BYTES = 1 << 24
 
-#: lines longer than this are left out, as by default in a transfer
-_MAX_CHARS = 2000
-
 #: nothing is resumed, so one checkpoint at the beginning and one at the end will do
 _ONCE: dict[str, Any] = {"checkpoint_seconds": 86_400.0, "checkpoints_kept": 1}
 
@@ -66,9 +64,6 @@ _ONCE: dict[str, Any] = {"checkpoint_seconds": 86_400.0, "checkpoints_kept": 1}
 _PROBE: dict[str, Any] = {"embeddings_share": 0.0, **_ONCE}
 
 Names = str | Path | Sequence[str | Path]
-
-#: called with what is being done, the share of it that is done (0 to 1) and a note for people
-OnProgress = Callable[[str, float, str], None]
 
 
 @dataclass(frozen=True)
@@ -374,7 +369,7 @@ def _names(given: Names) -> tuple[str, ...]:
 
 
 def _lines(names: Sequence[str]) -> Iterator[str]:
-    return clean_text(chain.from_iterable(map(read_text, names)), _MAX_CHARS, Counts())
+    return clean_text(chain.from_iterable(map(read_text, names)), MAX_CHARS, Counts())
 
 
 def _english(bitext: Sequence[str]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .common import (
+    BitextOption,
     Display,
     Json,
     LexiconOption,
@@ -34,9 +35,7 @@ def compare(
     model: Model,
     tokenizer: Tokenizer,
     text: TextOption,
-    bitext: Annotated[
-        list[str], typer.Option("--bitext", help="Sentence pairs: a two-column TSV, English first, or EN_FILE,XX_FILE.")
-    ] = [],  # noqa: B006
+    bitext: BitextOption = [],  # noqa: B006
     vectors: VectorPairOption = None,
     lexicon: LexiconOption = [],  # noqa: B006
     to: ToOption = None,

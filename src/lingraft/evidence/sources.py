@@ -59,12 +59,12 @@ class Sources:
             found.append(bitext_evidence(counts, source, self.min_count))
             told["pairs_too_long"] = too_long
         if self.vectors:
-            from .vectors import align_vectors, aligned_evidence
+            from .vectors import align_vectors, vector_evidence
 
             if on_progress:
                 on_progress(1.0, "word vectors")
             aligned = align_vectors(*self.vectors, self._anchors())
-            found.append(aligned_evidence(source, target, aligned))
+            found.append(vector_evidence(source, target, aligned))
             told["vectors"] = {
                 "words": [len(aligned.english), len(aligned.foreign)], "anchors": aligned.anchors,
                 "kind": aligned.kind, "similarity": aligned.similarity,

@@ -8,7 +8,7 @@ from scipy.stats import ortho_group
 
 import tiny
 from lingraft.evidence import Provenance
-from lingraft.evidence.vectors import WordVectors, align_vectors, aligned_evidence, vector_evidence
+from lingraft.evidence.vectors import WordVectors, align_vectors, vector_evidence
 from lingraft.vocabulary import all_special_ids
 
 
@@ -35,7 +35,7 @@ def test_a_cipher_is_read(any_tokenizer, english):
     foreign = turned(english, {word: word for word in english.words})
     paper = {"activation": "sparsemax", "temperature": 1, "csls": 0}
     for options, least in ((paper, 1), ({}, 0.98)):
-        found = vector_evidence(any_tokenizer, target, english, foreign, **options)
+        found = vector_evidence(any_tokenizer, target, align_vectors(english, foreign), **options)
         assert found.kind == Provenance.vectors
         known = np.flatnonzero(found.strength)
         assert known.size > 60
@@ -48,7 +48,7 @@ def test_a_cipher_is_read(any_tokenizer, english):
 
 def test_special_tokens_have_no_row_and_no_part(any_tokenizer, english):
     foreign = turned(english, {word: word for word in english.words})
-    found = vector_evidence(any_tokenizer, any_tokenizer, english, foreign)
+    found = vector_evidence(any_tokenizer, any_tokenizer, align_vectors(english, foreign))
     special = sorted(all_special_ids(any_tokenizer))
     assert not found.matrix[special].nnz
     assert not found.matrix[:, special].nnz
@@ -60,7 +60,7 @@ def test_the_paper_s_form_is_sparsemax_of_cosines(english):
     tokenizer = tiny.wordpiece_tokenizer()
     aligned = align_vectors(english, turned(english, {word: word for word in english.words}))
     plain, default = (
-        aligned_evidence(tokenizer, tokenizer, aligned, **options)
+        vector_evidence(tokenizer, tokenizer, aligned, **options)
         for options in ({"activation": "sparsemax", "temperature": 1, "csls": 0}, {})
     )
     assert plain.matrix.nnz > default.matrix.nnz

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .alignment import AlignedVectors, align_vectors
     from .files import WordVectors, load_vectors, read_vectors, save_vectors, write_vectors
     from .similarity import similarity_rows, sparsemax
-    from .source import aligned_evidence, vector_evidence
+    from .source import vector_evidence
     from .subwords import token_vectors
     from .training import train_on_tokens, train_vectors, words_of
 
@@ -23,7 +23,6 @@ _HOMES = {
     "AlignedVectors": "alignment",
     "WordVectors": "files",
     "align_vectors": "alignment",
-    "aligned_evidence": "source",
     "load_vectors": "files",
     "read_vectors": "files",
     "save_vectors": "files",
@@ -41,7 +40,6 @@ __all__ = [
     "AlignedVectors",
     "WordVectors",
     "align_vectors",
-    "aligned_evidence",
     "load_vectors",
     "read_vectors",
     "save_vectors",

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from ..alignment.lexicon import Lexicon
 from ..rows import Evidence
 from ..table import Provenance
-from .alignment import AlignedVectors, align_vectors
-from .files import WordVectors
+from .alignment import AlignedVectors
 from .similarity import Activation, similarity_rows
 from .subwords import token_vectors
 
@@ -22,33 +20,6 @@ CSLS = 10
 def vector_evidence(
     source: PreTrainedTokenizerBase,
     target: PreTrainedTokenizerBase,
-    english: WordVectors,
-    foreign: WordVectors,
-    lexicon: Lexicon | None = None,
-    *,
-    activation: Activation = ACTIVATION,
-    temperature: float = TEMPERATURE,
-    neighbours: int = 10,
-    csls: int = CSLS,
-    limit: int | None = 50_000,
-) -> Evidence:
-    """p(source token | target token) by the similarity of their vectors, of unaligned word vectors.
-
-    Aligns the word vectors (`align_vectors`), makes vectors of tokens of them (`token_vectors`) and rows of those
-    (`similarity_rows`, whose parameters these are). The paper's form is ``activation="sparsemax", temperature=1,
-    csls=0``. Returns an Evidence of kind ``vectors``; its strength is the occurrences of words that contain a token.
-    Special tokens have no row and a part in none. Raises what those three do.
-    """
-    aligned = align_vectors(english, foreign, lexicon)
-    return aligned_evidence(
-        source, target, aligned, activation=activation, temperature=temperature, neighbours=neighbours, csls=csls,
-        limit=limit,
-    )  # fmt: skip
-
-
-def aligned_evidence(
-    source: PreTrainedTokenizerBase,
-    target: PreTrainedTokenizerBase,
     aligned: AlignedVectors,
     *,
     activation: Activation = ACTIVATION,
@@ -57,7 +28,13 @@ def aligned_evidence(
     csls: int = CSLS,
     limit: int | None = 50_000,
 ) -> Evidence:
-    """The same of word vectors that are in one space already."""
+    """p(source token | target token) by the similarity of their vectors.
+
+    aligned: word vectors in one space (`align_vectors`). Makes vectors of tokens of them (`token_vectors`) and rows of
+    those (`similarity_rows`, whose parameters these are). The paper's form is ``activation="sparsemax", temperature=1,
+    csls=0``. Returns an Evidence of kind ``vectors``; its strength is the occurrences of words that contain a token.
+    Special tokens have no row and a part in none. Raises what those two do.
+    """
     ours, _ = token_vectors(aligned.english, source, limit)
     theirs, mass = token_vectors(aligned.foreign, target, limit)
     rows = similarity_rows(

@@ -13,7 +13,7 @@ from ...evidence import BUILTIN, TranslationTable, lexicon_files, read_lexicons
 from .interface import InitialiserInputs, Input, Method, OnProgress, inputs_of
 
 #: longer lines and pairs with a longer side are left out, as by default in a transfer
-_MAX_CHARS = 2000
+MAX_CHARS = 2000
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class InputFiles:
 def read_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """The clean sentence pairs of some bitexts, English first; CorpusError if none is left."""
     counts = Counts()
-    pairs = [pair for name in names for pair in clean_pairs(read_bitext(name, counts), _MAX_CHARS, counts)]
+    pairs = [pair for name in names for pair in clean_pairs(read_bitext(name, counts), MAX_CHARS, counts)]
     if not pairs:
         raise CorpusError(f"No sentence pair is left of '{', '.join(names)}': all are empty or too long.")
     return pairs
@@ -98,7 +98,7 @@ def read_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
 def read_lines_of(names: Sequence[str]) -> list[str]:
     """The clean lines of some texts; CorpusError if none is left."""
     counts = Counts()
-    lines = [line for name in names for line in clean_text(read_text(name), _MAX_CHARS, counts)]
+    lines = [line for name in names for line in clean_text(read_text(name), MAX_CHARS, counts)]
     if not lines:
         raise CorpusError(f"No line is left of '{', '.join(names)}': all are empty or too long.")
     return lines

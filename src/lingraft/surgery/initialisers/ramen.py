@@ -24,7 +24,7 @@ from ...evidence import Provenance, encode
 from ...evidence.alignment import AlignerSettings, Training
 from ...evidence.alignment.symmetrize import symmetrize
 from ...evidence.rows import Evidence
-from ...evidence.vectors import vector_evidence
+from ...evidence.vectors import align_vectors, vector_evidence
 from .interface import Initialisation, InitialiserInputs, OnProgress
 from .rows import table_of
 
@@ -68,10 +68,8 @@ def ramen(
         counts = hard_link_counts(inputs.pairs, source, target, on_progress=inputs.on_progress)
         evidence = Evidence.from_counts(Provenance.bitext, counts)
     elif inputs.english_vectors is not None and inputs.foreign_vectors is not None:
-        evidence = vector_evidence(
-            source, target, inputs.english_vectors, inputs.foreign_vectors, inputs.lexicon, activation="sparsemax",
-            temperature=1.0, csls=0,
-        )  # fmt: skip
+        aligned = align_vectors(inputs.english_vectors, inputs.foreign_vectors, inputs.lexicon)
+        evidence = vector_evidence(source, target, aligned, activation="sparsemax", temperature=1.0, csls=0)
     else:
         raise ValueError("RAMEN works from a bitext or from word vectors of both languages")
     return Initialisation(table_of(source, target, [evidence]), "ramen")
