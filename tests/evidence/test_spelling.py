@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lingraft.evidence import build_table
-from lingraft.evidence.spelling import CERTAIN, STRANGE, main_script, overlap_evidence
+from lingraft.evidence.spelling import CERTAIN, STRANGE, main_script, spelling_evidence
 from spelled import bert_like, gpt_like, llama_like, row
 
 
@@ -79,16 +79,16 @@ def test_nothing_known_is_fallback() -> None:
 def test_only_words_in_letters_of_the_target_language_may_be_false_friends() -> None:
     source = bert_like(["chat", "42", "!", "##ing", "été"])
     french = bert_like(["chat", "42", "!", "##ing", "maison"])
-    assert overlap_evidence(source, french).strength[4:].tolist() == [1, CERTAIN, CERTAIN, 1, 0]
+    assert spelling_evidence(source, french)[0].strength[4:].tolist() == [1, CERTAIN, CERTAIN, 1, 0]
     russian = bert_like(["chat", "42", "дом", "рука", "голова"])
-    assert overlap_evidence(source, russian).strength[4:].tolist() == [CERTAIN, CERTAIN, 0, 0, 0]
+    assert spelling_evidence(source, russian)[0].strength[4:].tolist() == [CERTAIN, CERTAIN, 0, 0, 0]
 
 
 def test_letters_that_the_source_only_happens_to_have_count_next_to_nothing() -> None:
     source = bert_like(["house", "garden", "д", "中", "42"])
     russian, chinese = bert_like(["д", "дом", "голова", "42", "中"]), bert_like(["中", "文", "house", "42", "龍"])
-    assert overlap_evidence(source, russian).strength[4:].tolist() == [STRANGE, 0, 0, CERTAIN, CERTAIN]
-    assert overlap_evidence(source, chinese).strength[4:].tolist() == [STRANGE, 0, CERTAIN, CERTAIN, 0]
+    assert spelling_evidence(source, russian)[0].strength[4:].tolist() == [STRANGE, 0, 0, CERTAIN, CERTAIN]
+    assert spelling_evidence(source, chinese)[0].strength[4:].tolist() == [STRANGE, 0, CERTAIN, CERTAIN, 0]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..vocabulary import all_special_ids, special_ids, special_rows, tokenizer_hash
 from .rows import Array, Evidence
-from .spelling import composition_evidence, overlap_evidence
+from .spelling import spelling_evidence
 from .table import Provenance, TranslationTable
 
 #: what is a smaller share of a fused row than this is left out
@@ -81,8 +81,7 @@ def build_table(
     heaviest = np.zeros(shape[0])
     provenance = np.full(shape[0], Provenance.fallback, np.uint8)
     mixed: Any = sparse.csr_matrix(shape, dtype=np.float64)
-    overlap = overlap_evidence(source, target)
-    for one in [*evidence, overlap, composition_evidence(source, target, overlap)]:
+    for one in [*evidence, *spelling_evidence(source, target)]:
         if one.matrix.shape != shape:
             raise ValueError(f"evidence of shape {one.matrix.shape} for vocabularies of {shape}")
         weight = np.where(open_rows, trust[one.kind].weight(one.strength), 0.0)

@@ -29,35 +29,45 @@ CERTAIN = 20.0
 STRANGE = 0.01
 
 
-def overlap_evidence(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> Evidence:
-    """Target tokens that the source has too: the same bytes at the same place in a word.
+def spelling_evidence(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> tuple[Evidence, Evidence]:
+    """Overlap and composition: target tokens that the source has too, and others that it can spell.
 
-    The strength is 1 for tokens with letters of the script that both mostly use, as they may be false friends. Letters
-    of the target's script that the source only happens to have (the Han characters in an English vocabulary) count
-    `STRANGE`. All others are `CERTAIN`: digits, punctuation, parts of a character, names in the source's own letters.
+    Overlap is the same bytes at the same place in a word. Its strength is 1 for tokens with letters of the script that
+    both mostly use, as they may be false friends. Letters of the target's script that the source only happens to have
+    (the Han characters in an English vocabulary) count `STRANGE`. All others are `CERTAIN`: digits, punctuation, parts
+    of a character, names in the source's own letters.
+
+    Composition is the mean of the few pieces by which the source spells a token that it does not have. What it can only
+    write letter by letter or not at all says nothing of a token. The strength is 1.
     """
     by_identity = {identity: index for index, identity in enumerate(token_identities(source)) if identity is not None}
     targets = _open_rows(target)
+    shape = len(target), len(source)
+    shared = [(row, identity) for row, identity in targets if identity in by_identity]
+    new = [(row, identity) for row, identity in targets if identity not in by_identity]
+    return _overlap(shared, new, by_identity, shape), _composition(new, source, shape)
+
+
+def _overlap(
+    shared: list[tuple[int, TokenIdentity]],
+    new: list[tuple[int, TokenIdentity]],
+    by_identity: dict[TokenIdentity, int],
+    shape: tuple[int, int],
+) -> Evidence:
     # what both have says little of the target: a Chinese vocabulary may hold more Latin letters than Han characters
-    new = [_text(identity) for _, identity in targets if identity not in by_identity]
-    script = main_script(new) or main_script(_text(identity) for _, identity in targets)
+    script = main_script(_text(identity) for _, identity in new) or main_script(_text(each) for _, each in shared)
     own = 1.0 if script == main_script(map(_text, by_identity)) else STRANGE
-    found = [(row, by_identity[identity], identity) for row, identity in targets if identity in by_identity]
-    strength = np.zeros(len(target))
-    for row, _, identity in found:
+    strength = np.zeros(shape[0])
+    for row, identity in shared:
         strength[row] = own if script in _scripts(_text(identity) or "") else CERTAIN
-    rows, columns = [row for row, _, _ in found], [column for _, column, _ in found]
-    matrix = sparse.csr_matrix((np.ones(len(found)), (rows, columns)), shape=(len(target), len(source)))
+    rows, columns = [row for row, _ in shared], [by_identity[identity] for _, identity in shared]
+    matrix = sparse.csr_matrix((np.ones(len(shared)), (rows, columns)), shape=shape)
     return Evidence(Provenance.overlap, matrix, strength)
 
 
-def composition_evidence(
-    source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase, overlap: Evidence
+def _composition(
+    new: list[tuple[int, TokenIdentity]], source: PreTrainedTokenizerBase, shape: tuple[int, int]
 ) -> Evidence:
-    """Target tokens that the source does not have but spells with few pieces: the mean of these.
-
-    What the source can only write letter by letter or not at all says nothing of a token. The strength is 1.
-    """
     backend = plain_backend(source)
     # elsewhere a text is spelled as if a word started with it
     spaced = notation(backend_json(source)) == "bytelevel"
@@ -65,8 +75,8 @@ def composition_evidence(
     rows: list[int] = []
     columns: list[int] = []
     weights: list[float] = []
-    for row, identity in _open_rows(target):
-        text = None if overlap.known[row] else _text(identity)
+    for row, identity in new:
+        text = _text(identity)
         if text is None:
             continue
         pieces = backend.encode(" " + text if spaced and identity.starts_word else text, add_special_tokens=False).ids
@@ -74,8 +84,8 @@ def composition_evidence(
             rows.extend([row] * len(pieces))
             columns.extend(pieces)
             weights.extend([1 / len(pieces)] * len(pieces))
-    matrix = sparse.csr_matrix((weights, (rows, columns)), shape=(len(target), len(source)), dtype=np.float64)
-    strength = np.zeros(len(target))
+    matrix = sparse.csr_matrix((weights, (rows, columns)), shape=shape, dtype=np.float64)
+    strength = np.zeros(shape[0])
     strength[rows] = 1.0
     return Evidence(Provenance.composition, matrix, strength)
 
