@@ -27,8 +27,8 @@ import numpy as np
 
 import lingraft
 from lingraft.cache import replacing, write_aside
-from lingraft.comparison import sample_lines, with_warm_head
-from lingraft.corpus import Counts, clean_text, read_text
+from lingraft.comparison import with_warm_head
+from lingraft.corpus import Counts, clean_text, read_text, sample_lines
 from lingraft.evidence import encode
 from lingraft.evidence.vectors import train_vectors, write_vectors
 from lingraft.report import environment

@@ -15,7 +15,6 @@ import lingraft
 import tiny
 from conftest import as_tsv, on_disk
 from lingraft import comparison
-from lingraft.comparison import sample_lines
 from lingraft.corpus import HeldOut
 from lingraft.errors import CorpusError, MissingExtraError, ModelError, RecipeError, RunError
 from lingraft.evidence import encode
@@ -112,6 +111,23 @@ def test_what_is_told_is_what_the_graft_is_worth(
     assert probe.before == probe.after == evaluate_lm(target, kept)["bits_per_byte"]
     assert probe.retrieval == evaluate_retrieval(source, target, tiny.cipher_pairs(30, seed=7))
     assert result.held_out == len(kept)
+
+
+def test_only_lingraft_calibrates_the_output_bias(
+    in_this_process: None, model_folder: Path, given: dict[str, Any]
+) -> None:
+    result = lingraft.compare(model_folder, **given, methods=["lingraft", "ramen"], probe_steps=0)
+    source, tokenizer = load_model(model_folder), load_tokenizer(given["tokenizer"])
+    lines = Path(given["text"]).read_text(encoding="utf-8").splitlines()
+    held_out = HeldOut(lines)
+    kept = list(dict.fromkeys(line for line in lines if line in held_out))
+    files = InputFiles(bitext=(given["bitext"],), text=(given["text"],))
+    for method, of_it in zip(("lingraft", "ramen"), result.methods, strict=True):
+        made = initialise(method, source.tokenizer, tokenizer, files.read(method))  # type: ignore[arg-type]
+        before = evaluate_lm(graft_with(source, tokenizer, made), kept)["bits_per_byte"]
+        assert made.calibrated == (method == "lingraft")
+        assert (of_it.probes[0].before < before) == made.calibrated
+        assert (of_it.probes[0].before == before) != made.calibrated
 
 
 def test_the_same_seed_gives_the_same_numbers_whatever_else_is_compared(
@@ -214,20 +230,6 @@ def test_a_moved_padding_token_is_refused_before_any_work(given: dict[str, Any],
     tiny.renumbered(english, [1, 0, *range(2, len(english))]).save_pretrained(tmp_path / "moved")
     with pytest.raises(ModelError, match="positions from the id of its padding token"):
         lingraft.compare(model, **given | {"tokenizer": tmp_path / "moved"}, methods=["mean"])
-
-
-def test_a_sample_is_spread_over_the_text_and_bounded() -> None:
-    lines = [f"line {k}" for k in range(5000)]
-    assert list(sample_lines(lines, 1 << 20)) == lines
-    sample = list(sample_lines(lines, 10_000))
-    numbers = [int(line.split()[1]) for line in sample]
-    assert numbers == sorted(numbers)
-    assert 9_900 <= sum(len(line) + 1 for line in sample) <= 10_000
-    share = len(numbers) / 5000
-    # six standard deviations of how many of the first half are drawn
-    assert abs(np.sum(np.array(numbers) < 2500) / 2500 - share) < 6 * (share / 2500) ** 0.5
-    assert set(sample_lines(lines[::-1], 10_000)) == set(sample)
-    assert list(sample_lines(["a" * 100, "b" * 100], 10)) == ["a" * 100, "b" * 100]
 
 
 def test_a_process_of_its_own_gives_the_same_rows_and_its_own_memory(model_folder: Path, given: dict[str, Any]) -> None:

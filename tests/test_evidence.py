@@ -54,7 +54,7 @@ def grafted(result: lingraft.TransferResult) -> list[float]:
 
 def test_a_lexicon_alone_makes_a_vocabulary_and_a_graft(transfer: Any) -> None:
     result = transfer(lexicon=lexicon())
-    assert min(grafted(result)) > 0.9
+    assert min(grafted(result)) > 0.8
     assert result.run["table"]["shares"]["lexicon"] > 0.2
     assert result.run["table"]["lexicon_entries"] == {result.recipe.evidence.lexicon[0]: 300}
     assert result.recipe.training.objective == "none", "there is nothing to train on"

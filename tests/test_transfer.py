@@ -141,6 +141,14 @@ def test_language_model_training_moves_one_body_for_both_languages(run, name):
     assert result.scores["trained"]["lm_xx"]["loss"] < result.scores["grafted"]["lm_xx"]["loss"]
 
 
+def test_the_output_bias_of_a_masked_graft_is_of_the_text(run):
+    calibration = run("graft").run["graft"]["calibration"]
+    assert 0 < calibration["tokens"] < run("graft").run["vocabulary"]["tokens_per_line"] * 400
+    assert calibration["divergence"] > 0
+    assert run("mlm").run["graft"]["calibration"] == calibration
+    assert not any("calibration" in run(name).run["graft"] for name in ("clm", "distill", "headless"))
+
+
 def test_distillation_moves_the_new_vocabulary_and_leaves_english_alone(run, sentence_model_folder):
     result = run("distill")
     assert result.recipe.training.embeddings_share == 1

@@ -13,11 +13,9 @@ before the probe means something.
 from __future__ import annotations
 
 import copy
-import heapq
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from .corpus import Counts, HeldOut, TokenStream, check_text, clean_text, read_text
+from .corpus import Counts, HeldOut, TokenStream, check_text, clean_text, read_text, sample_lines
 from .errors import CorpusError, ModelError, RecipeError
 from .evidence import Provenance, encode
 from .recipe import ONLY, TrainingRecipe, build_recipe, put
@@ -46,6 +44,7 @@ from .surgery.initialisers.isolated import measured_initialisation
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
 from .training import (
     Progress,
+    calibrate_bias,
     check_objective,
     default_device,
     head_trainer,
@@ -295,6 +294,8 @@ class _Bench:
         """Grafts, measures, trains, measures."""
         source = self._source.with_model(copy.deepcopy(self._source.model))
         target = graft_with(source, self._target.tokenizer, initialisation, seed)
+        if initialisation.calibrated:
+            calibrate_bias(target, self._foreign)
         retrieval = None
         if self._pairs:
             retrieval = retrieval_scores(self._english_sentences, self._embedded(target, 1))
@@ -319,24 +320,6 @@ class _Bench:
         for part in (model.model, *model.pooling):
             part.to(default_device())
         return embed_sentences(model, [pair[side] for pair in self._pairs])
-
-
-def sample_lines(lines: Iterable[str], at_most_bytes: int) -> Iterator[str]:
-    """The lines of a text, or of a long one about so many UTF-8 bytes of them, in their order.
-
-    Which lines is a matter of a hash of their content: those with the smallest, so that the sample is spread over the
-    whole text, however it is ordered, and the same whenever it is taken. Memory is bounded by the sample.
-    """
-    kept: list[tuple[int, int, str]] = []  # a heap, the largest hash on top
-    total = 0
-    for number, line in enumerate(lines):
-        raw = line.encode()
-        rank = int.from_bytes(blake2b(raw, digest_size=8).digest(), "big")
-        heapq.heappush(kept, (-rank, number, line))
-        total += len(raw) + 1
-        while total > at_most_bytes and len(kept) > 2:
-            total -= len(heapq.heappop(kept)[2].encode()) + 1
-    yield from (line for _, _, line in sorted(kept, key=lambda entry: entry[1]))
 
 
 def _load(model: str | Path) -> LanguageModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from .cache import StageCache, digest
+from .corpus import HeldOut
 from .correspondence import Table, Update, Vocabulary
 from .evidence import TranslationTable
 from .processes import processes
@@ -28,9 +29,10 @@ from .surgery import (
     self_check,
     with_masked_lm_head,
 )
+from .surgery.initialisers import CALIBRATION_BYTES
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
 from .texts import Corpus, Inputs, TrainingText, make_shards
-from .training import Progress, Tracking, distillation_trainer, language_model_trainer
+from .training import Progress, Tracking, calibrate_bias, distillation_trainer, language_model_trainer
 
 #: keys of the training that change no weight
 _WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "parallel", "track"}
@@ -84,13 +86,24 @@ def make_graft(
     def make(folder: Path) -> None:
         loaded = TranslationTable.load(table.path)
         target = graft(source, vocabulary.tokenizer, loaded, "lingraft", inputs.recipe.seed)
+        calibration = calibrate_bias(target, _calibration_text(inputs, corpus)) if target.has_head else None
         save_model(target, folder / "target")
         report = self_check(target, folder / "target", _sample_texts(corpus), norm_bounds(source))
+        if calibration:
+            report["calibration"] = asdict(calibration)
         (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
     folder = cache.stage("graft", key, make)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     return Graft(folder / "target", key, report)
+
+
+def _calibration_text(inputs: Inputs, corpus: Corpus) -> list[str]:
+    """Running text of the new language, without what a language model is measured on later; no word lists."""
+    if not (inputs.given.text or inputs.given.bitext):
+        return []
+    held_out = HeldOut(corpus.text("xx"))
+    return [line for line in corpus.sample("xx", CALIBRATION_BYTES) if line not in held_out]
 
 
 def _language_models(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -105,8 +106,9 @@ def init(
 ) -> None:
     """Write the model under the new vocabulary, without any training.
 
-    lingraft works from --table, or from --bitext, --lexicon and --vectors or any of them; ramen from --bitext or
-    --vectors, wechsel from --vectors and --lexicon, focus from --text; mean and random need nothing.
+    lingraft works from --table, or from --bitext, --lexicon and --vectors or any of them, and makes the output bias of
+    a masked language model agree with --text, or else with the bitext; ramen works from --bitext or --vectors, wechsel
+    from --vectors and --lexicon, focus from --text; mean and random need nothing.
     """
     from ..surgery import (
         check_method,
@@ -121,6 +123,7 @@ def init(
     )
     from ..surgery.initialisers import inputs_of
     from ..surgery.initialisers.files import InputFiles, split_vectors
+    from ..training import calibrate_bias
     from ..vocabulary import with_chat_template
 
     chosen = check_method(method)
@@ -138,6 +141,7 @@ def init(
         inputs = files.read(chosen, seed, lambda done, note: display("rows", done, note))
         made = initialise(chosen, source.tokenizer, target, inputs)
     grafted, bounds = graft_with(source, target, made, seed), norm_bounds(source)
+    calibration = calibrate_bias(grafted, inputs.running_text) if made.calibrated else None
     del source  # the check reads the new model once more, and two of them are enough
     texts = [line for pair in inputs.pairs[:3] for line in pair] + list(inputs.text[:3])
     with replacing(out) as aside:
@@ -146,6 +150,12 @@ def init(
     done(
         as_json,
         quiet,
-        {"rows": len(target), "method": chosen, "shares": made.table.shares(), "self_check": checked},
+        {
+            "rows": len(target),
+            "method": chosen,
+            "shares": made.table.shares(),
+            "calibration": asdict(calibration) if calibration else None,
+            "self_check": checked,
+        },
         out,
     )

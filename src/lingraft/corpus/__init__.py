@@ -3,6 +3,7 @@
 from .clean import Counts, clean, clean_pairs, clean_text, read_bitext, split_bitext
 from .files import check_readable, read_blocks, read_lines
 from .hub import absolute_hub, check_text, hub_fingerprint, is_hub, read_text
+from .sample import sample_lines
 from .sequences import TokenSequences
 from .shards import open_shards, write_shards
 from .split import HeldOut
@@ -26,6 +27,7 @@ __all__ = [
     "read_blocks",
     "read_lines",
     "read_text",
+    "sample_lines",
     "split_bitext",
     "write_shards",
 ]

@@ -10,6 +10,7 @@ from .build import (
     natural_objective,
     resolve_training,
 )
+from .calibration import Calibration, calibrate_bias
 from .data import text_marks, text_stream
 from .distillation import framed
 from .language_modelling import causal_loss, masked_loss
@@ -21,10 +22,12 @@ from .tracking import Tracking, check_trackers
 
 __all__ = [
     "DEFAULTS",
+    "Calibration",
     "Progress",
     "Tracking",
     "Trainer",
     "autocast",
+    "calibrate_bias",
     "causal_loss",
     "check_activations",
     "check_objective",

@@ -180,6 +180,9 @@ def test_every_method_says_what_it_needs() -> None:
     assert possible_methods([]) == ("mean", "random")
     assert possible_methods(["bitext"]) == ("lingraft", "ramen", "mean", "random")
     assert inputs_of("ramen", ["vectors", "bitext", "lexicon"]) == ("bitext",)
+    assert inputs_of("ramen", ["bitext", "text"]) == ("bitext",)
+    assert inputs_of("lingraft", ["table", "bitext", "text"]) == ("table", "text")
+    assert inputs_of("lingraft", ["text", "vectors", "bitext"]) == ("bitext", "vectors", "text")
     assert inputs_of("ramen", ["vectors", "lexicon"]) == ("vectors", "lexicon")
     with pytest.raises(RecipeError, match=r"'wechsel' needs word vectors .* and a dictionary .*; given: none of these"):
         inputs_of("wechsel", [])

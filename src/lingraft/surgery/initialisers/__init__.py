@@ -11,6 +11,7 @@ from __future__ import annotations
 from transformers import PreTrainedTokenizerBase
 
 from .interface import (
+    CALIBRATION_BYTES,
     METHODS,
     Initialisation,
     InitialiserInputs,
@@ -25,6 +26,7 @@ from .interface import (
 from .rows import table_of
 
 __all__ = [
+    "CALIBRATION_BYTES",
     "METHODS",
     "Initialisation",
     "InitialiserInputs",

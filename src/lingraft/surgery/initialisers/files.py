@@ -7,10 +7,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...corpus import Counts, check_readable, check_text, clean_pairs, clean_text, read_bitext, read_text, split_bitext
+from ...corpus import (
+    Counts,
+    check_readable,
+    check_text,
+    clean_pairs,
+    clean_text,
+    read_bitext,
+    read_text,
+    sample_lines,
+    split_bitext,
+)
 from ...errors import CorpusError, RecipeError, TableError
 from ...evidence import BUILTIN, TranslationTable, lexicon_files, read_lexicons
-from .interface import InitialiserInputs, Input, Method, OnProgress, inputs_of
+from .interface import CALIBRATION_BYTES, InitialiserInputs, Input, Method, OnProgress, inputs_of
 
 #: longer lines and pairs with a longer side are left out, as by default in a transfer
 MAX_CHARS = 2000
@@ -70,7 +80,8 @@ class InputFiles:
         if "lexicon" in wanted and self.lexicon:
             values["lexicon"] = read_lexicons(self.lexicon, self.language or "")
         if "text" in wanted:
-            values["text"] = read_lines_of(self.text)
+            at_most = CALIBRATION_BYTES if method == "lingraft" else None
+            values["text"] = read_lines_of(self.text, at_most)
         return InitialiserInputs(**values)
 
     def as_dict(self) -> dict[str, Any]:
@@ -95,10 +106,11 @@ def read_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def read_lines_of(names: Sequence[str]) -> list[str]:
-    """The clean lines of some texts; CorpusError if none is left."""
+def read_lines_of(names: Sequence[str], at_most_bytes: int | None = None) -> list[str]:
+    """The clean lines of some texts, or a sample of so many UTF-8 bytes of them; CorpusError if none is left."""
     counts = Counts()
-    lines = [line for name in names for line in clean_text(read_text(name), MAX_CHARS, counts)]
+    found = (line for name in names for line in clean_text(read_text(name), MAX_CHARS, counts))
+    lines = list(found) if at_most_bytes is None else list(sample_lines(found, at_most_bytes))
     if not lines:
         raise CorpusError(f"No line is left of '{', '.join(names)}': all are empty or too long.")
     return lines

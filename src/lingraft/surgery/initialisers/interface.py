@@ -28,7 +28,8 @@ Unknown = Literal["normal", "mean", "ramen", "ramen-code"]
 #: the kinds of inputs
 Input = Literal["table", "bitext", "vectors", "lexicon", "text"]
 
-#: what each method works from: the first of these sets of inputs that is given; lingraft takes all evidence there is
+#: what each method works from: the first of these sets of inputs that is given; lingraft takes all evidence there is,
+#: and text for its output bias
 NEEDS: dict[Method, tuple[tuple[Input, ...], ...]] = {
     "lingraft": (("table",), ("bitext",), ("lexicon",), ("vectors",)),
     "ramen": (("bitext",), ("vectors", "lexicon"), ("vectors",)),
@@ -40,6 +41,9 @@ NEEDS: dict[Method, tuple[tuple[Input, ...], ...]] = {
 
 #: what a table can be made of
 EVIDENCE: tuple[Input, ...] = ("bitext", "lexicon", "vectors")
+
+#: UTF-8 bytes of running text that an output bias is calibrated on: a sample of more would say nothing new
+CALIBRATION_BYTES = 1 << 22
 
 _DESCRIBED: dict[Input, str] = {
     "table": "a translation table (--table)",
@@ -58,10 +62,12 @@ class Initialisation:
     """How the rows of a new vocabulary are made: mixtures of the source's rows, and a rule for the others.
 
     table: p(source token | target token), rows of provenance ``fallback`` empty. unknown: what becomes of those.
+    calibrated: whether the output bias is made to agree with text afterwards (`lingraft.training.calibrate_bias`).
     """
 
     table: TranslationTable
     unknown: Unknown = "normal"
+    calibrated: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +87,11 @@ class InitialiserInputs:
     text: Sequence[str] = ()
     seed: int = 0
     on_progress: OnProgress | None = None
+
+    @property
+    def running_text(self) -> Sequence[str]:
+        """Lines of the new language: the text, else that side of the sentence pairs."""
+        return self.text or [foreign for _, foreign in self.pairs]
 
     @property
     def given(self) -> frozenset[Input]:
@@ -107,8 +118,10 @@ def inputs_of(method: Method, given: Collection[Input]) -> tuple[Input, ...]:
     """Which of the inputs that are given a method works from; RecipeError, naming what it needs, if they do not do."""
     for wanted in NEEDS[method]:
         if set(wanted) <= set(given):
-            together = method == "lingraft" and wanted != ("table",)
-            return tuple(kind for kind in EVIDENCE if kind in given) if together else wanted
+            if method != "lingraft":
+                return wanted
+            evidence = wanted if wanted == ("table",) else tuple(kind for kind in EVIDENCE if kind in given)
+            return (*evidence, "text") if "text" in given else evidence
     ways = ", or ".join(" and ".join(_DESCRIBED[kind] for kind in wanted) for wanted in NEEDS[method])
     there = ", ".join(_DESCRIBED[kind] for kind in _DESCRIBED if kind in given)
     raise RecipeError(f"Method '{method}' needs {ways}; given: {there or 'none of these'}.")

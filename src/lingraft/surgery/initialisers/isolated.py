@@ -56,7 +56,8 @@ def measured_initialisation(
         }  # fmt: skip
         done = _answer(job, Path(folder) / "stderr", on_progress)
         table = TranslationTable.load(Path(job["table"]))
-    return MeasuredInitialisation(Initialisation(table, done["unknown"]), done["seconds"], done["peak_memory_mb"])
+    made = Initialisation(table, done["unknown"], done["calibrated"])
+    return MeasuredInitialisation(made, done["seconds"], done["peak_memory_mb"])
 
 
 def _answer(job: dict[str, Any], stderr: Path, on_progress: OnProgress | None) -> dict[str, Any]:
@@ -98,6 +99,7 @@ def _reason(status: int, stderr: Path) -> str:
 def run_job(job: dict[str, Any], on_progress: OnProgress | None = None) -> dict[str, Any]:
     """What the process does: makes the rows, writes the table, and tells what it took."""
     from ...machine import peak_memory_mb
+    from ...training import calibrate_bias
     from .. import graft_with, initialise, load_model, load_tokenizer
 
     method = check_method(job["method"])
@@ -105,10 +107,14 @@ def run_job(job: dict[str, Any], on_progress: OnProgress | None = None) -> dict[
     began = time.perf_counter()
     inputs = InputFiles.from_dict(job["files"]).read(method, job["seed"], on_progress)
     made = initialise(method, source.tokenizer, target, inputs)
-    graft_with(source, target, made, job["seed"])
+    grafted = graft_with(source, target, made, job["seed"])
+    if made.calibrated:
+        calibrate_bias(grafted, inputs.running_text)
     seconds, peak = time.perf_counter() - began, peak_memory_mb()
     made.table.save(Path(job["table"]))
-    return {"unknown": made.unknown, "seconds": seconds, "peak_memory_mb": peak}
+    return {
+        "unknown": made.unknown, "calibrated": made.calibrated, "seconds": seconds, "peak_memory_mb": peak,
+    }  # fmt: skip
 
 
 def _main() -> None:

@@ -11,13 +11,16 @@ from .interface import Initialisation, InitialiserInputs
 def lingraft(
     source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase, inputs: InitialiserInputs
 ) -> Initialisation:
-    """The table that was given, else one of all evidence; rows without any get the source's mean and spread."""
+    """The table that was given, else one of all evidence; rows without any get the source's mean and spread.
+
+    The output bias is to be calibrated on text of the new language, where there is some.
+    """
     table = inputs.table
     if table is None:
         evidence, _ = sources_of(inputs).gather(source, target, inputs.on_progress)
         table = build_table(source, target, evidence)
     table.check_tokenizers(source, target)
-    return Initialisation(table, "normal")
+    return Initialisation(table, "normal", calibrated=True)
 
 
 def sources_of(inputs: InitialiserInputs) -> Sources:
