@@ -7,9 +7,9 @@ and ``flores/devtest.{en,XX}.txt``, named by --lab or LINGRAFT_LAB:
     python benchmarks/initialisers.py MODEL --lab LAB --out OUT
 
 All methods have the same inputs: a tokenizer trained on ``mono`` and the bitext, the bitext, the dictionary, word
-vectors of 100 dimensions trained on ``mono``, and a sample of ``mono``, on which the probe is too. A sentence encoder
-gets its language-modelling head once, for all languages. Every cell (a language and a method, all seeds) is a file in
-OUT and is not made again, so a run that was killed goes on where it was.
+vectors of 100 dimensions trained on ``mono``, and a sample of ``mono``, on which the probe is too; --inputs leaves some
+out. A sentence encoder gets its language-modelling head once, for all languages. Every cell (a language and a method,
+all seeds) is a file in OUT and is not made again, so a run that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ from lingraft.vocabulary import train_tokenizer
 from tasks import lab_file
 
 LANGUAGES = ("fr", "ru", "vi", "hi", "ar", "zh")
+
+#: what methods may work from; the tokenizer and the text are always there
+INPUTS = ("bitext", "vectors", "lexicon")
 
 #: English text that a fresh head is warmed up on
 _HEAD_BYTES = 1 << 24
@@ -118,14 +121,18 @@ def progress(stage: str, share: float, note: str) -> None:
 
 def cell(arguments: argparse.Namespace, inputs: Inputs, language: str, method: str) -> Cell:
     """All seeds of a method in a language."""
-    name = f"{method}-{arguments.steps}x{arguments.batch_size}-{arguments.seed}-{arguments.seeds}.json"
-    path = arguments.out / language / name
+    name = f"{method}-{arguments.steps}x{arguments.batch_size}-{arguments.seed}-{arguments.seeds}"
+    if tuple(arguments.inputs) != INPUTS:
+        name += "-" + "+".join(arguments.inputs)
+    path = arguments.out / language / f"{name}.json"
     if not path.is_file():
+        given = arguments.inputs
         made = lingraft.compare(
             inputs.model(), inputs.tokenizer(language), text=inputs.text(language), source_text=inputs.text("en"),
-            bitext=inputs.bitext(language), vectors=(inputs.vectors("en"), inputs.vectors(language)),
-            lexicon=inputs.lexicon(language), eval_bitext=inputs.held_out(language), methods=[method],
-            probe_steps=arguments.steps, seeds=arguments.seeds, seed=arguments.seed,
+            bitext=inputs.bitext(language) if "bitext" in given else (),
+            vectors=(inputs.vectors("en"), inputs.vectors(language)) if "vectors" in given else None,
+            lexicon=inputs.lexicon(language) if "lexicon" in given else (), eval_bitext=inputs.held_out(language),
+            methods=[method], probe_steps=arguments.steps, seeds=arguments.seeds, seed=arguments.seed,
             settings={"training.batch_size": arguments.batch_size}, on_progress=progress,
         )  # fmt: skip
         sys.stderr.write("\n")
@@ -169,6 +176,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--languages", default=",".join(LANGUAGES))
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument(
+        "--inputs", type=lambda given: [kind for kind in INPUTS if kind in given.split(",")], default=list(INPUTS),
+        help=f"{','.join(INPUTS)} or some of them",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)

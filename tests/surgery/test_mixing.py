@@ -66,6 +66,39 @@ def test_what_is_drawn_has_the_mean_and_spread_asked_for(centre: float | None, s
     assert ((made.std(0, correction=0) - wide).abs() <= 6 * wide / 40_000**0.5 + 1e-5).all()
 
 
+@pytest.mark.parametrize("balance", [0.25, 0.5, 1.0])
+def test_a_balanced_mixture_has_the_norm_between_its_own_and_the_sources(balance: float) -> None:
+    random = np.random.default_rng(4)
+    source = torch.from_numpy(random.normal(size=(20, 70)) + 0.3)
+    dense = random_table(random, 40, 20).toarray()
+    dense[0] = np.arange(20) == 7  # a copy
+    dense[:, 19] = 0
+    table = sparse.csr_matrix(dense)
+    source[19] *= 1000  # which the table does not draw on
+    known = np.diff(table.indptr) > 0
+    made = mix(source, table, known, np.random.default_rng(0), balance=balance)
+    assert torch.equal(made[0], source[7])
+    mixtures = np.flatnonzero(np.diff(table.indptr) > 1)
+    assert mixtures.size > 10
+    plain = table.toarray().astype(np.float64) @ source.numpy()
+    goal = source[:19].norm(dim=1).mean().item()
+    for row in mixtures:
+        length = float(np.linalg.norm(plain[row]))
+        expected = plain[row] * (goal / length) ** balance
+        np.testing.assert_allclose(made[row].numpy(), expected, rtol=1e-6)
+    drawn = mix(source, table, known, np.random.default_rng(0))[~torch.from_numpy(known)]
+    assert torch.equal(made[~torch.from_numpy(known)], drawn)
+
+
+def test_balance_changes_no_bias_and_no_row_of_zeros() -> None:
+    table = sparse.csr_matrix(np.array([[0.5, 0.5], [0.25, 0.75]], np.float32))
+    bias = mix(torch.tensor([1.0, 3.0]), table, np.ones(2, bool), np.random.default_rng(0), balance=0.5)
+    assert bias.tolist() == [2.0, 2.5]
+    zeros = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    made = mix(zeros, table, np.ones(2, bool), np.random.default_rng(0), balance=1.0)
+    assert made.tolist() == [[0.0, 0.0], [-1.0, 0.0]]
+
+
 def test_a_bias_is_mixed_and_never_drawn() -> None:
     table = sparse.csr_matrix(np.array([[0.5, 0.5, 0], [0, 0, 0]], np.float32))
     made = mix(torch.tensor([1.0, 2.0, 6.0, 99.0]), table, np.array([True, False]), np.random.default_rng(0))

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..errors import ModelError, TableError
 from ..evidence import Provenance, TranslationTable
 from ..vocabulary import ROLES, same_special_tokens, special_ids
-from .initialisers import Initialisation, Unknown
+from .initialisers import BALANCE, Initialisation, Unknown
 from .layout import position_padding, set_rows, vocabulary_parameters
 from .mixing import mix
 from .models import LanguageModel
@@ -24,13 +24,15 @@ TABLE_METHODS: tuple[TableMethod, ...] = get_args(TableMethod)
 
 
 def mix_rows(
-    rows: Tensor, table: TranslationTable, generator: np.random.Generator, unknown: Unknown = "normal"
-) -> Tensor:
+    rows: Tensor, table: TranslationTable, generator: np.random.Generator, unknown: Unknown = "normal",
+    balance: float = 0.0,
+) -> Tensor:  # fmt: skip
     """New rows for the target vocabulary out of the source's: mixtures by the table, E_f = A E_e (Tran 2020, eq. 1).
 
     rows: float (V_source or more, width), or (V_source or more,) for a bias; rows beyond the tokenizer are padding and
-    take no part. unknown: what becomes of rows of provenance ``fallback`` (see `initialisers.Unknown`). Returns the
-    same dtype with V_target rows. Raises TableError for a table with more columns than there are rows.
+    take no part. unknown: what becomes of rows of provenance ``fallback`` (see `initialisers.Unknown`).
+    balance: of the norms of mixtures (see `initialisers.Initialisation`). Returns the same dtype with V_target rows.
+    Raises TableError for a table with more columns than there are rows.
     """
     matrix = table.matrix
     if rows.shape[0] < matrix.shape[1]:
@@ -42,18 +44,18 @@ def mix_rows(
     elif unknown in ("ramen", "ramen-code"):
         width = rows.shape[-1]
         centre, spread = 0.0, 1 / width if unknown == "ramen" else width**-0.5
-    return mix(rows, matrix, known, generator, centre, spread)
+    return mix(rows, matrix, known, generator, centre, spread, balance)
 
 
 def table_initialisation(table: TranslationTable, method: TableMethod = "lingraft") -> Initialisation:
     """What a method does with a table.
 
-    ``lingraft`` takes it as it is and draws rows without evidence from a normal with the mean and standard deviation of
-    the source's rows in each dimension. ``random`` draws every row so and ``mean`` sets them to the mean, but for those
-    of special tokens.
+    ``lingraft`` takes it as it is, balances the norms of mixtures, and draws rows without evidence from a normal with
+    the mean and standard deviation of the source's rows in each dimension. ``random`` draws every row so and ``mean``
+    sets them to the mean, but for those of special tokens.
     """
     if method == "lingraft":
-        return Initialisation(table, "normal")
+        return Initialisation(table, "normal", BALANCE)
     special = table.provenance == Provenance.special
     alone = TranslationTable(
         sparse.csr_matrix(sparse.diags(special.astype(np.float32)) @ table.matrix, dtype=np.float32),
@@ -87,7 +89,7 @@ def graft_with(
     check_positions(source.model, source.tokenizer, tokenizer)
     generator = np.random.default_rng(seed)
     rows = {
-        name: mix_rows(parameter, table, generator, initialisation.unknown)
+        name: mix_rows(parameter, table, generator, initialisation.unknown, initialisation.balance)
         for name, parameter in vocabulary_parameters(source.model).items()
     }
     return source.with_model(with_rows(source.model, rows, source.tokenizer, tokenizer), tokenizer)

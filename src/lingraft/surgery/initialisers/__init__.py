@@ -11,6 +11,7 @@ from __future__ import annotations
 from transformers import PreTrainedTokenizerBase
 
 from .interface import (
+    BALANCE,
     CALIBRATION_BYTES,
     METHODS,
     Initialisation,
@@ -26,6 +27,7 @@ from .interface import (
 from .rows import table_of
 
 __all__ = [
+    "BALANCE",
     "CALIBRATION_BYTES",
     "METHODS",
     "Initialisation",
