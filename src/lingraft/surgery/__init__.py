@@ -3,6 +3,7 @@
 from .check import NormBounds, norm_bounds, self_check
 from .folders import check_complete, copy_pipeline, readable, refuse_missing, resolve_model, transformer_folder
 from .graft import (
+    BALANCE,
     TABLE_METHODS,
     TableMethod,
     check_positions,
@@ -30,6 +31,7 @@ from .models import (
 )
 
 __all__ = [
+    "BALANCE",
     "METHODS",
     "TABLE_METHODS",
     "Initialisation",

@@ -11,7 +11,6 @@ from __future__ import annotations
 from transformers import PreTrainedTokenizerBase
 
 from .interface import (
-    BALANCE,
     CALIBRATION_BYTES,
     METHODS,
     Initialisation,
@@ -27,7 +26,6 @@ from .interface import (
 from .rows import table_of
 
 __all__ = [
-    "BALANCE",
     "CALIBRATION_BYTES",
     "METHODS",
     "Initialisation",

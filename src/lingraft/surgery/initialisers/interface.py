@@ -42,9 +42,6 @@ NEEDS: dict[Method, tuple[tuple[Input, ...], ...]] = {
 #: what a table can be made of
 EVIDENCE: tuple[Input, ...] = ("bitext", "lexicon", "vectors")
 
-#: balance of lingraft's rows: half-way, in logarithms, between their own norm and the source's (docs/results.md)
-BALANCE = 0.5
-
 #: UTF-8 bytes of running text that an output bias is calibrated on: a sample of more would say nothing new
 CALIBRATION_BYTES = 1 << 22
 
@@ -65,15 +62,14 @@ class Initialisation:
     """How the rows of a new vocabulary are made: mixtures of the source's rows, and a rule for the others.
 
     table: p(source token | target token), rows of provenance ``fallback`` empty. unknown: what becomes of those.
-    balance: from 0 to 1. A mean of rows is shorter than they are, and the less they agree, the shorter: a mixture of
-    norm r gets the norm r^(1 - balance) n^balance, with n the mean norm of the rows that the table draws on. A copy of
-    one row is not touched. calibrated: whether the output bias is made to agree with text afterwards
+    balanced: whether mixtures are brought nearer to the norm of the source's rows (`lingraft.surgery.BALANCE`).
+    calibrated: whether the output bias is made to agree with text afterwards
     (`lingraft.training.calibrate_bias`).
     """
 
     table: TranslationTable
     unknown: Unknown = "normal"
-    balance: float = 0.0
+    balanced: bool = False
     calibrated: bool = False
 
 

@@ -56,7 +56,7 @@ def measured_initialisation(
         }  # fmt: skip
         done = _answer(job, Path(folder) / "stderr", on_progress)
         table = TranslationTable.load(Path(job["table"]))
-    made = Initialisation(table, done["unknown"], done["balance"], done["calibrated"])
+    made = Initialisation(table, done["unknown"], done["balanced"], done["calibrated"])
     return MeasuredInitialisation(made, done["seconds"], done["peak_memory_mb"])
 
 
@@ -113,7 +113,7 @@ def run_job(job: dict[str, Any], on_progress: OnProgress | None = None) -> dict[
     seconds, peak = time.perf_counter() - began, peak_memory_mb()
     made.table.save(Path(job["table"]))
     return {
-        "unknown": made.unknown, "balance": made.balance, "calibrated": made.calibrated, "seconds": seconds,
+        "unknown": made.unknown, "balanced": made.balanced, "calibrated": made.calibrated, "seconds": seconds,
         "peak_memory_mb": peak,
     }  # fmt: skip
 

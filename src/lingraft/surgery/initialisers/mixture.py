@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import PreTrainedTokenizerBase
 
 from ...evidence import Sources, build_table
-from .interface import BALANCE, Initialisation, InitialiserInputs
+from .interface import Initialisation, InitialiserInputs
 
 
 def lingraft(
@@ -20,7 +20,7 @@ def lingraft(
         evidence, _ = sources_of(inputs).gather(source, target, inputs.on_progress)
         table = build_table(source, target, evidence)
     table.check_tokenizers(source, target)
-    return Initialisation(table, "normal", BALANCE, calibrated=True)
+    return Initialisation(table, "normal", balanced=True, calibrated=True)
 
 
 def sources_of(inputs: InitialiserInputs) -> Sources:
