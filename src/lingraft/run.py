@@ -6,6 +6,7 @@ was. What comes before training is done for each language by itself.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ from .training import check_activations, check_objective, check_share, natural_o
 OnProgress = Callable[[str, float, str], None]
 
 T = TypeVar("T")
+
+_log = logging.getLogger("lingraft")
 
 
 def result_folders(directory: Path, recipe: Recipe) -> dict[str, Path]:
@@ -158,6 +161,10 @@ class Run:
         self._tell("vocabulary", {language: made.report for language, made in vocabularies.items()})
         tables = self._for_each("table", table)
         self._tell("table", {language: made.report for language, made in tables.items()})
+        for language, made in tables.items():
+            if warning := correspondence.warn_of_vectors(made.report):
+                self.notes.append(self._named(language, warning))
+                _log.warning("%s", self.notes[-1])
         grafts = self._for_each("graft", graft)
         self._tell("graft", {language: made.report for language, made in grafts.items()})
         return {
