@@ -19,7 +19,7 @@ from .evidence import BUILTIN, has_builtin
 from .processes import processes
 from .recipe import ONLY, Recipe
 from .report import environment, peak_memory_mb
-from .surgery import LanguageModel, load_model, resolve_model
+from .surgery import LanguageModel, load_model, resolve_model, without_weights
 from .training import check_activations, check_objective, check_share, natural_objective, resolve_training
 
 #: called with the stage's name, the share of it that is done (0 to 1) and a note for people
@@ -84,7 +84,8 @@ class Run:
         """Runs what has not been run and returns the content of run.json."""
         source_folder = resolve_model(self.recipe.source)
         inputs = self._inputs(source_folder)
-        source = load_model(source_folder)
+        # read once to see that it is whole; the graft reads it again, and what comes before needs no numbers
+        source = without_weights(load_model(source_folder, dtype=None))
         languages, english = self._prepared(source, inputs)
         training = self.recipe.training
 
@@ -153,7 +154,7 @@ class Run:
 
         def graft(language: str, _: correspondence.Update) -> tuple[stages.Graft, str]:
             made = stages.make_graft(
-                caches[language], inputs[language], source, vocabularies[language], tables[language], corpora[language]
+                caches[language], inputs[language], vocabularies[language], tables[language], corpora[language]
             )
             return made, ""
 

@@ -20,8 +20,11 @@ from .processes import processes
 from .recipe import ONLY, TrainingRecipe
 from .surgery import (
     LanguageModel,
+    check_folder,
+    expected_of,
     graft,
     load_model,
+    load_to_graft,
     load_tokenizer,
     norm_bounds,
     save_model,
@@ -75,17 +78,24 @@ def _sample_texts(corpus: Corpus) -> list[str]:
     return corpus.head("xx", 3) + corpus.head("en", 3)
 
 
-def make_graft(
-    cache: StageCache, inputs: Inputs, source: LanguageModel, vocabulary: Vocabulary, table: Table, corpus: Corpus
-) -> Graft:
-    """Writes the grafted model, before any training."""
+def make_graft(cache: StageCache, inputs: Inputs, vocabulary: Vocabulary, table: Table, corpus: Corpus) -> Graft:
+    """Writes the grafted model, before any training.
+
+    No more than one set of weights is needed at a time: the graft takes over those of the source, and what is written
+    is checked against what is remembered of the graft.
+    """
     key = [table.key, inputs.model_digest, inputs.recipe.seed]
 
     def make(folder: Path) -> None:
         loaded = TranslationTable.load(table.path)
-        target = graft(source, vocabulary.tokenizer, loaded, "lingraft", inputs.recipe.seed)
+        source = load_to_graft(inputs.source_folder)
+        bounds = norm_bounds(source)
+        target = graft(source, vocabulary.tokenizer, loaded, "lingraft", inputs.recipe.seed, take_over=True)
+        del source
         save_model(target, folder / "target")
-        report = self_check(target, folder / "target", _sample_texts(corpus), norm_bounds(source))
+        expected = expected_of(target, _sample_texts(corpus))
+        del target
+        report = check_folder(expected, folder / "target", bounds)
         (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
     folder = cache.stage("graft", key, make)

@@ -1,6 +1,6 @@
 """Models: reading, grafting a vocabulary onto them, writing and checking what was written."""
 
-from .check import NormBounds, norm_bounds, self_check
+from .check import Expected, NormBounds, check_folder, expected_of, norm_bounds, self_check
 from .folders import check_complete, copy_pipeline, readable, refuse_missing, resolve_model, transformer_folder
 from .graft import (
     TABLE_METHODS,
@@ -24,14 +24,17 @@ from .models import (
     from_transformers,
     length_limit,
     load_model,
+    load_to_graft,
     load_tokenizer,
     save_model,
     save_tokenizer,
+    without_weights,
 )
 
 __all__ = [
     "METHODS",
     "TABLE_METHODS",
+    "Expected",
     "Initialisation",
     "InitialiserInputs",
     "Kind",
@@ -40,10 +43,12 @@ __all__ = [
     "NormBounds",
     "TableMethod",
     "check_complete",
+    "check_folder",
     "check_method",
     "check_positions",
     "check_tokenizer_class",
     "copy_pipeline",
+    "expected_of",
     "from_sentence_transformer",
     "from_transformers",
     "graft",
@@ -51,6 +56,7 @@ __all__ = [
     "initialise",
     "length_limit",
     "load_model",
+    "load_to_graft",
     "load_tokenizer",
     "mix_rows",
     "norm_bounds",
@@ -67,4 +73,5 @@ __all__ = [
     "vocabulary_parameters",
     "with_masked_lm_head",
     "with_rows",
+    "without_weights",
 ]
