@@ -15,7 +15,7 @@ import lingraft
 import tiny
 from conftest import on_disk
 from lingraft import run, stages
-from lingraft.surgery import load_tokenizer, load_to_graft, save_model, save_tokenizer, without_weights
+from lingraft.surgery import load_to_graft, load_tokenizer, save_model, save_tokenizer, without_weights
 
 
 def live() -> dict[int, int]:

@@ -59,7 +59,7 @@ def test_what_is_remembered_of_a_model_is_enough(masked: LanguageModel, written:
         masked.model.get_input_embeddings().weight.zero_()
     assert check.check_folder(expected, written)["max_difference"] == 0.0
     edit(written, DENSE, lambda weight: weight[3, 4].add_(1e-6))
-    with pytest.raises(SelfCheckError, match="'encoder.layer.1.output.dense.weight' reads back otherwise"):
+    with pytest.raises(SelfCheckError, match=r"dense\.weight' reads back otherwise"):
         check.check_folder(expected, written)
 
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError, TableError
 from ..evidence import Provenance, TranslationTable
+from ..machine import give_memory_back
 from ..vocabulary import ROLES, same_special_tokens, special_ids
 from .initialisers import Initialisation, Unknown
 from .layout import position_padding, set_rows, vocabulary_parameters
@@ -99,6 +100,7 @@ def graft_with(
         name: mix_rows(parameter, table, generator, initialisation.unknown)
         for name, parameter in vocabulary_parameters(source.model).items()
     }
+    give_memory_back()  # of the threads that mixed rows, and of the aligner before them
     made = with_rows(source.model, rows, source.tokenizer, tokenizer, take_over=take_over)
     if take_over:
         without_weights(source)  # in place, as others may still hold it
