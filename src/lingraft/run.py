@@ -19,7 +19,7 @@ from .evidence import BUILTIN, has_builtin
 from .processes import processes
 from .recipe import ONLY, Recipe
 from .report import environment, peak_memory_mb
-from .surgery import LanguageModel, load_model, resolve_model, without_weights
+from .surgery import PICKLES, LanguageModel, load_model, resolve_model, without_weights
 from .training import check_activations, check_objective, check_share, natural_objective, resolve_training
 
 #: called with the stage's name, the share of it that is done (0 to 1) and a note for people
@@ -82,7 +82,7 @@ class Run:
 
     def execute(self) -> dict[str, Any]:
         """Runs what has not been run and returns the content of run.json."""
-        source_folder = resolve_model(self.recipe.source)
+        source_folder = self._source()
         inputs = self._inputs(source_folder)
         # read once to see that it is whole; the graft reads it again, and what comes before needs no numbers
         source = without_weights(load_model(source_folder, dtype=None))
@@ -111,9 +111,17 @@ class Run:
             folder.mkdir(exist_ok=True)
             publish(languages[name].table.path, folder / "table.npz")
             publish(trained.targets[name] if trained else languages[name].graft.folder, folder / "target")
-        publish(trained.source if trained else source_folder, self.directory / "source")
+        publish(trained.source if trained else source_folder, self.directory / "source", PICKLES)
         self._conclude(source, next(iter(inputs.values())).model_digest)
         return self.report
+
+    def _source(self) -> Path:
+        """The folder of the source model, with its weights as safetensors."""
+        folder = resolve_model(self.recipe.source, allow_pickle=self.recipe.allow_pickle)
+        safe = stages.make_source(self.cache, folder) if self.recipe.allow_pickle else folder
+        if safe != folder:
+            self.notes.append("the source model's weights are a pickle; source/ has the same as safetensors")
+        return safe
 
     def _inputs(self, source_folder: Path) -> dict[str, texts.Inputs]:
         """What each language starts from."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .cache import StageCache, digest
+from .cache import StageCache, digest, folder_digest
 from .correspondence import Table, Update, Vocabulary
 from .evidence import TranslationTable
 from .processes import processes
@@ -21,8 +21,10 @@ from .recipe import ONLY, TrainingRecipe
 from .surgery import (
     LanguageModel,
     check_folder,
+    copy_without_pickles,
     expected_of,
     graft,
+    has_pickles,
     load_model,
     load_to_graft,
     load_tokenizer,
@@ -72,6 +74,17 @@ class Trained:
 def target_folder(folder: Path, name: str) -> Path:
     """Where in a folder the results of a language lie: in the folder itself where it is the only one."""
     return folder if name == ONLY else folder / name
+
+
+def make_source(cache: StageCache, folder: Path) -> Path:
+    """The source model's folder or, where its weights are pickles, a copy with safetensors, which all stages read."""
+    if not has_pickles(folder):
+        return folder
+
+    def make(copy: Path) -> None:
+        copy_without_pickles(folder, copy / "model")
+
+    return cache.stage("source", folder_digest(folder), make) / "model"
 
 
 def _sample_texts(corpus: Corpus) -> list[str]:

@@ -1,7 +1,17 @@
 """Models: reading, grafting a vocabulary onto them, writing and checking what was written."""
 
 from .check import Expected, NormBounds, check_folder, expected_of, norm_bounds, self_check
-from .folders import check_complete, copy_pipeline, readable, refuse_missing, resolve_model, transformer_folder
+from .folders import (
+    PICKLES,
+    check_complete,
+    copy_pipeline,
+    copy_without_pickles,
+    has_pickles,
+    readable,
+    refuse_missing,
+    resolve_model,
+    transformer_folder,
+)
 from .graft import (
     TABLE_METHODS,
     TableMethod,
@@ -33,6 +43,7 @@ from .models import (
 
 __all__ = [
     "METHODS",
+    "PICKLES",
     "TABLE_METHODS",
     "Expected",
     "Initialisation",
@@ -48,11 +59,13 @@ __all__ = [
     "check_positions",
     "check_tokenizer_class",
     "copy_pipeline",
+    "copy_without_pickles",
     "expected_of",
     "from_sentence_transformer",
     "from_transformers",
     "graft",
     "graft_with",
+    "has_pickles",
     "initialise",
     "length_limit",
     "load_model",
