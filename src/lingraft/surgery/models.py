@@ -77,7 +77,9 @@ class LanguageModel:
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Sentence embeddings, float (batch, width), of int64 (batch, length) ids."""
-        hidden = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        # a decoder would keep keys and values of every layer, for text that is to follow and here never does
+        options = {"use_cache": False} if self.kind == "causal" else {}
+        hidden = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask, **options).last_hidden_state
         return self.pool(hidden, input_ids, attention_mask)
 
     def pool(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
