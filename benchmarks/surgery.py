@@ -10,7 +10,8 @@ Prints a Markdown table. Every line is measured in a process of its own, on rand
 - ``wechsel 0.0.4``: its `create_target_embeddings` on the same vectors, with the Python where it is installed.
 
 A second table has the steps of a whole graft of a random decoder of 135 million parameters (SmolLM2's shape) onto a
-tokenizer of as many tokens, and how many copies of its weights were in memory at most.
+tokenizer of as many tokens, then `lingraft.transfer` without training as a whole, and how many copies of its weights
+were in memory at most.
 
 Memory is the process's largest resident size less what it had before the work began, so the inputs are not in it but
 the result is.
@@ -26,8 +27,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -41,6 +44,11 @@ class Size(NamedTuple):
 
 
 SIZES = {"small": Size(32_000, 768, 32), "large": Size(128_000, 2048, 32)}
+
+#: of the decoder's vocabulary
+DECODER_TOKENS = 49_152
+
+T = TypeVar("T")
 
 DIMENSION, NEIGHBOURS, TEMPERATURE = 300, 10, 0.1
 
@@ -143,51 +151,88 @@ def peer(size: Size) -> dict[str, float]:
     )
 
 
-def decoder(stored: str) -> list[dict[str, Any]]:
-    """Every step of a graft of a decoder whose weights are stored in a type, memory in copies of those weights."""
+def write_decoder(folder: Path, stored: str) -> Path:
+    """A random decoder of SmolLM2's shape, its weights stored in a type, under a tokenizer of numbered words."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from lingraft.evidence import Provenance, TranslationTable
-    from lingraft.surgery import graft, load_model, norm_bounds, save_model, self_check
-    from lingraft.vocabulary import tokenizer_hash
-
-    tokens, dtype = 49_152, getattr(torch, stored)
-    model = Tokenizer(models.WordLevel({f"w{k}": k for k in range(tokens)}, unk_token="w0"))
+    model = Tokenizer(models.WordLevel({f"w{k}": k for k in range(DECODER_TOKENS)}, unk_token="w0"))
     model.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, unk_token="w0", eos_token="w1")
     config = LlamaConfig(
-        vocab_size=tokens, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
-        num_key_value_heads=3, tie_word_embeddings=True, bos_token_id=None, eos_token_id=1,
+        vocab_size=DECODER_TOKENS, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
+        num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True, bos_token_id=None, eos_token_id=1,
     )  # fmt: skip
-    table = random_table(Size(tokens, 576, 32))
-    kinds = np.full(tokens, Provenance.bitext, np.uint8)
-    name = tokenizer_hash(tokenizer)
-    translation = TranslationTable(table, kinds, np.ones(tokens, np.float32), name, name)
+    if not os.fork():  # elsewhere, so that nothing of the making stays in this process
+        LlamaForCausalLM(config).to(getattr(torch, stored)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        os._exit(0)
+    os.wait()
+    return folder
+
+
+class Steps:
+    """Measures one step after the other, memory in copies of the weights above what the process had at first."""
+
+    def __init__(self, source: Path) -> None:
+        self._size = sum(path.stat().st_size for path in source.glob("*.safetensors")) / 1e6
+        self._start = resident("VmRSS")
+        self.found: list[dict[str, Any]] = []
+
+    def measure(self, what: str, work: Callable[[], T]) -> T:
+        """One step, and what it returns."""
+        made: list[T] = []
+        took = measured(lambda: made.append(work()))
+        peak = resident("VmHWM") - self._start
+        self.found.append({"what": what, "seconds": took["seconds"], "mb": peak, "copies": peak / self._size})
+        return made[0]
+
+
+def decoder(stored: str) -> list[dict[str, Any]]:
+    """Every step of a graft of a decoder, as `lingraft transfer` and `lingraft init` take them."""
+    from lingraft.evidence import Provenance, TranslationTable
+    from lingraft.surgery import check_folder, expected_of, graft, load_to_graft, norm_bounds, save_model
+    from lingraft.vocabulary import tokenizer_hash
+
+    table = random_table(Size(DECODER_TOKENS, 576, 32))
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "source", Path(folder) / "target"
-        if not os.fork():  # elsewhere, so that nothing of the making stays in this process
-            LlamaForCausalLM(config).to(dtype).save_pretrained(source)
-            tokenizer.save_pretrained(source)
-            os._exit(0)
-        os.wait()
-        size = sum(path.stat().st_size for path in source.glob("*.safetensors")) / 1e6
-        held: dict[str, Any] = {}
-        start, found = resident("VmRSS"), []
+        place, target = write_decoder(Path(folder) / "source", stored), Path(folder) / "target"
+        steps = Steps(place)
+        held = {"source": steps.measure("load", lambda: load_to_graft(place))}
+        tokenizer, bounds = held["source"].tokenizer, norm_bounds(held["source"])
+        kinds = np.full(DECODER_TOKENS, Provenance.bitext, np.uint8)
+        name = tokenizer_hash(tokenizer)
+        translation = TranslationTable(table, kinds, np.ones(DECODER_TOKENS, np.float32), name, name)
+        graft_it = partial(graft, held["source"], tokenizer, translation, take_over=True)
+        held = {"target": steps.measure("graft", graft_it)}
+        del graft_it
+        steps.measure("write", lambda: save_model(held["target"], target))
+        expected = steps.measure("self-check, before", lambda: expected_of(held["target"], ["w5 w6 w7"]))
+        held.clear()
+        steps.measure("self-check, after", lambda: check_folder(expected, target, bounds))
+    return steps.found
 
-        def step(what: str, work: Callable[[], Any]) -> None:
-            took = measured(work)
-            peak = resident("VmHWM") - start
-            found.append({"what": what, "seconds": took["seconds"], "mb": peak, "copies": peak / size})
 
-        step("load", lambda: held.update(source=load_model(source, dtype=None)))
-        step("graft", lambda: held.update(target=graft(held["source"], tokenizer, translation)))
-        bounds = norm_bounds(held["source"])
-        step("write", lambda: save_model(held["target"], target))
-        del held["source"]
-        step("self-check", lambda: self_check(held["target"], target, ["w5 w6 w7"], bounds))
-    return found
+def whole(stored: str) -> list[dict[str, Any]]:
+    """`lingraft.transfer` of the same decoder with 2,000 sentence pairs and no training, above the loaded libraries."""
+    import sentence_transformers  # noqa: F401 (its memory is no part of a graft)
+    from transformers import LlamaForCausalLM  # noqa: F401 (likewise)
+
+    import lingraft
+    from lingraft.stages import make_graft  # noqa: F401 (likewise)
+
+    random = np.random.default_rng(0)
+    pairs = [(" ".join(f"w{k}" for k in ids),) * 2 for ids in random.integers(2, DECODER_TOKENS, (2000, 20)).tolist()]
+    with tempfile.TemporaryDirectory() as folder:
+        place = write_decoder(Path(folder) / "source", stored)
+        steps = Steps(place)
+        out = Path(folder) / "out"
+        steps.measure(
+            "whole transfer",
+            lambda: lingraft.transfer(place, to="fr", out=out, bitext=pairs, tokenizer=place, objective="none"),
+        )
+    return steps.found
 
 
 def run(python: str, threads: int, *arguments: str) -> Any:
@@ -215,6 +260,9 @@ def main() -> None:
         if what == "decoder":
             print(json.dumps(decoder(dtype)))
             return
+        if what == "whole":
+            print(json.dumps(whole(dtype)))
+            return
         size = SIZES[name]
         found = peer(size) if what == "peer" else {"mix": mix, "similarities": similarities}[what](size, dtype)
         print(json.dumps(found))
@@ -238,7 +286,8 @@ def main() -> None:
         print("\n| decoder of 135 M, stored in | step | seconds | peak MB | copies of the weights |")
         print("|---|---|---:|---:|---:|")
     for dtype in arguments.decoder:
-        for step in run(sys.executable, arguments.threads, "decoder", "small", dtype):
+        steps = [run(sys.executable, arguments.threads, what, "small", dtype) for what in ("decoder", "whole")]
+        for step in chain.from_iterable(steps):
             print(
                 f"| {dtype} | {step['what']} | {step['seconds']:.1f} | {step['mb']:,.0f} | {step['copies']:.2f} |",
                 flush=True,

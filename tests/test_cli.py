@@ -223,7 +223,7 @@ def test_init_leaves_nothing_of_a_model_that_fails_its_check(command, tmp_path, 
         assert (folder / "model.safetensors").is_file()
         raise SelfCheckError("It is another model.")
 
-    monkeypatch.setattr(lingraft.surgery, "self_check", fail)
+    monkeypatch.setattr(lingraft.surgery, "check_folder", fail)
     line = ["init", model_folder, pieces / "target", "--table", pieces / "table.npz", "--out", tmp_path / "out"]
     assert command(*line) == (1, "", "lingraft: It is another model.\n")
     assert list(tmp_path.iterdir()) == []

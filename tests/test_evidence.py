@@ -11,9 +11,10 @@ import pytest
 
 import lingraft
 import tiny
+from lingraft.correspondence import warn_of_vectors
 from lingraft.errors import CorpusError, RecipeError
 from lingraft.evidence.alignment import Lexicon, write_lexicon
-from lingraft.evidence.vectors import WordVectors
+from lingraft.evidence.vectors import WordVectors, read_vectors
 from lingraft.inputs import Lines
 
 
@@ -107,6 +108,46 @@ def test_vectors_are_trained_where_there_is_text_alone(transfer: Any, caplog: py
     assert "they are trained on its text" in caplog.text
     assert result.run["table"]["vectors"]["kind"] == "identical"
     assert {"vectors-en", "vectors-eo"} <= set(result.run["seconds"])
+
+
+@pytest.mark.parametrize("name", ["uncased", "cased"])
+def test_vectors_are_trained_in_the_case_that_the_tokenizers_have(
+    name: str, model_folder: Path, tmp_path: Path
+) -> None:
+    source = lingraft.load_model(model_folder)
+    if name == "cased":
+        normalizer = json.loads(source.tokenizer.backend_tokenizer.to_str())["normalizer"] | {"lowercase": False}
+        source = source.with_model(source.model, tiny.rebuilt(source.tokenizer, normalizer=normalizer))
+    numbers = [str(number) for number in range(100, 160)]
+    source_text, text = (
+        Lines(f"{line.title() if k % 2 else line} {numbers[k % len(numbers)]}" for k, line in enumerate(lines))
+        for lines in zip(*tiny.cipher_pairs(400), strict=True)
+    )
+    lingraft.transfer(source, to="eo", out=tmp_path / "out", text=text, source_text=source_text, objective="none")
+    for language in ("en", "eo"):
+        folder = next((tmp_path / "out" / ".cache").glob(f"vectors-{language}-*"))
+        words = read_vectors(folder / "words.npz").words
+        assert any(word != word.lower() for word in words) == (name == "cased")
+
+
+def test_vectors_that_cannot_be_aligned_are_told_of(
+    transfer: Any, bitext_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    random = np.random.default_rng(3)
+    words = [f"{one}{other}" for one in tiny.words()[:30] for other in tiny.words()[:20]]
+    one, other = (WordVectors(words, random.normal(size=(len(words), 16)).astype(np.float32)) for _ in range(2))
+    lexicon_file = tmp_path / "words.tsv"
+    lexicon_file.write_text("".join(f"{word}\t{word}\n" for word in words), encoding="utf-8")
+    result = transfer(bitext=bitext_file, lexicon=lexicon_file, vectors=(one, other), objective="none")
+    assert result.run["table"]["vectors"]["precision"] < 0.05
+    notes = [note for note in result.run["notes"] if "word vectors is worthless" in note]
+    assert len(notes) == 1
+    assert "more text, or a dictionary (--lexicon) with more of their words" in notes[0]
+    assert notes[0] in caplog.text
+    assert not warn_of_vectors({}), "a table without vectors"
+    assert not warn_of_vectors({"vectors": {"kind": "identical", "precision": None}}), "not measured"
+    assert not warn_of_vectors({"vectors": {"kind": "identical", "precision": 0.3}})
+    assert "give a dictionary (--lexicon)" in str(warn_of_vectors({"vectors": {"kind": "identical", "precision": 0}}))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -135,11 +135,14 @@ class StageCache:
         return result
 
 
-def publish(made: Path, final: Path) -> None:
-    """Copies a finished folder or file to where the user looks for it, replacing what an earlier try left there."""
+def publish(made: Path, final: Path, leave_out: Sequence[str] = ()) -> None:
+    """Copies a finished folder or file to where the user looks for it, replacing what an earlier try left there.
+
+    leave_out: patterns of the names of files that stay behind.
+    """
     with replacing(final) as aside:
         if made.is_dir():
-            shutil.copytree(made, aside, ignore=shutil.ignore_patterns("stage.json", ".*"))
+            shutil.copytree(made, aside, ignore=shutil.ignore_patterns("stage.json", ".*", *leave_out))
             shutil.rmtree(final, ignore_errors=True)
         else:
             shutil.copyfile(made, aside)

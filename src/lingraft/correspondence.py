@@ -19,7 +19,7 @@ from .evidence.vectors import read_vectors, save_vectors, train_vectors
 from .recipe import TRAIN
 from .surgery import LanguageModel, check_tokenizer_class, load_tokenizer, position_padding, save_tokenizer
 from .texts import Corpus, Inputs, Language, tokenizer_key
-from .vocabulary import special_ids, tokenizer_hash, train_tokenizer, with_chat_template, with_padding_at
+from .vocabulary import lower_cases, special_ids, tokenizer_hash, train_tokenizer, with_chat_template, with_padding_at
 
 Update = Callable[[float, str], None]
 
@@ -33,6 +33,9 @@ _VOCABULARY_BYTES = 1 << 28
 
 #: word vectors are trained on at most so much text of a language, lines at even distances
 _VECTOR_BYTES = 1 << 28
+
+#: word vectors that translate a smaller share of the words held out than this say next to nothing of the others
+_WORTHLESS = 0.05
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def make_table(
 ) -> Table:  # fmt: skip
     """Gathers the evidence of a language and makes its translation table of it. english: holds the English text."""
     recipe, given = inputs.recipe.evidence, inputs.given
-    vectors = _vector_files(cache, inputs, corpus, english, update)
+    vectors = _vector_files(cache, inputs, source, vocabulary, corpus, english, update)
     trained = english.key if given.vectors == TRAIN else None
     key = [inputs.corpus_key, vocabulary.key, tokenizer_key(source), recipe.min_count, recipe.alignment.model_dump(),
            list(inputs.evidence.values()), trained]  # fmt: skip
@@ -123,9 +126,14 @@ def make_table(
 
 
 def _vector_files(
-    cache: StageCache, inputs: Inputs, corpus: Corpus, english: Corpus, update: Update
-) -> tuple[Path, Path] | None:
-    """The files with word vectors of English and of the new language: those given, or trained on their text."""
+    cache: StageCache, inputs: Inputs, source: PreTrainedTokenizerBase, vocabulary: Vocabulary, corpus: Corpus,
+    english: Corpus, update: Update,
+) -> tuple[Path, Path] | None:  # fmt: skip
+    """The files with word vectors of English and of the new language: those given, or trained on their text.
+
+    Text is put in lower case where the language's tokenizer does that, so that no words are counted apart whose tokens
+    are the same.
+    """
     given = inputs.given.vectors
     if not given:
         return None
@@ -133,15 +141,34 @@ def _vector_files(
         one, other = split_bitext(given)
         return one, other
 
-    def trained(language: str, texts: Corpus, side: Language) -> Path:
+    def trained(language: str, texts: Corpus, side: Language, tokenizer: PreTrainedTokenizerBase) -> Path:
+        lowercase = lower_cases(tokenizer)
+
         def make(folder: Path) -> None:
             _log.info("No word vectors are given for '%s': they are trained on its text.", language)
             update(0.0, f"training word vectors of {language}")
-            save_vectors(train_vectors(texts.sample(side, _VECTOR_BYTES)), folder / "words.npz")
+            made = train_vectors(texts.sample(side, _VECTOR_BYTES), lowercase=lowercase)
+            save_vectors(made, folder / "words.npz")
 
-        return cache.of(language).stage("vectors", [texts.key, side], make) / "words.npz"
+        return cache.of(language).stage("vectors", [texts.key, side, lowercase], make) / "words.npz"
 
-    return trained("en", english, "en"), trained(inputs.language, corpus, "xx")
+    return trained("en", english, "en", source), trained(inputs.language, corpus, "xx", vocabulary.tokenizer)
+
+
+def warn_of_vectors(report: dict[str, Any]) -> str | None:
+    """What is to be said of a table whose word vectors did not come to lie in one space; None where they did."""
+    told = report.get("vectors", {})
+    precision = told.get("precision")
+    if precision is None or precision >= _WORTHLESS:
+        return None
+    if told["kind"] == "identical":
+        remedy = "a dictionary (--lexicon) to align them on, or vectors trained on more text"
+    else:
+        remedy = "vectors trained on more text, or a dictionary (--lexicon) with more of their words"
+    return (
+        f"the alignment of the word vectors is worthless: of the words held out, {100 * precision:.1f} % lie nearest "
+        f"to a translation; give {remedy}"
+    )
 
 
 def describe_table(report: dict[str, Any]) -> str:

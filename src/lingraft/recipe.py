@@ -291,13 +291,15 @@ class Given:
 class Recipe(_Section):
     """One run: from which model, to which language or languages, with what, and how.
 
-    source: a model folder or a hub id. language: BCP 47 tag of the new language, or a list of several. seed: of
-    everything random. With several languages ``evidence.bitext``, ``evidence.lexicon``, ``evidence.vectors``,
-    ``corpus.text``, ``evaluation.bitext`` and ``vocabulary.tokenizer`` are mappings by language;
-    ``corpus.source_text`` and all others are common to them.
+    source: a model folder or a hub id. allow_pickle: its weights may be a pickle; no code in it is run, and what is
+    written is safetensors. language: BCP 47 tag of the new language, or a list of several. seed: of everything random.
+    With several languages ``evidence.bitext``, ``evidence.lexicon``, ``evidence.vectors``, ``corpus.text``,
+    ``evaluation.bitext`` and ``vocabulary.tokenizer`` are mappings by language; ``corpus.source_text`` and all others
+    are common to them.
     """
 
     source: str
+    allow_pickle: bool = False
     language: str | tuple[str, ...]
     corpus: CorpusRecipe = CorpusRecipe()
     vocabulary: VocabularyRecipe = VocabularyRecipe()

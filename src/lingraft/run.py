@@ -6,6 +6,7 @@ was. What comes before training is done for each language by itself.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,13 +19,15 @@ from .evidence import BUILTIN, has_builtin
 from .processes import processes
 from .recipe import ONLY, Recipe
 from .report import environment, peak_memory_mb
-from .surgery import LanguageModel, load_model, resolve_model
+from .surgery import PICKLES, LanguageModel, load_model, resolve_model, without_weights
 from .training import check_activations, check_objective, check_share, natural_objective, resolve_training
 
 #: called with the stage's name, the share of it that is done (0 to 1) and a note for people
 OnProgress = Callable[[str, float, str], None]
 
 T = TypeVar("T")
+
+_log = logging.getLogger("lingraft")
 
 
 def result_folders(directory: Path, recipe: Recipe) -> dict[str, Path]:
@@ -79,9 +82,10 @@ class Run:
 
     def execute(self) -> dict[str, Any]:
         """Runs what has not been run and returns the content of run.json."""
-        source_folder = resolve_model(self.recipe.source)
+        source_folder = self._source()
         inputs = self._inputs(source_folder)
-        source = load_model(source_folder)
+        # read once to see that it is whole; the graft reads it again, and what comes before needs no numbers
+        source = without_weights(load_model(source_folder, dtype=None))
         languages, english = self._prepared(source, inputs)
         training = self.recipe.training
 
@@ -107,9 +111,17 @@ class Run:
             folder.mkdir(exist_ok=True)
             publish(languages[name].table.path, folder / "table.npz")
             publish(trained.targets[name] if trained else languages[name].graft.folder, folder / "target")
-        publish(trained.source if trained else source_folder, self.directory / "source")
+        publish(trained.source if trained else source_folder, self.directory / "source", PICKLES)
         self._conclude(source, next(iter(inputs.values())).model_digest)
         return self.report
+
+    def _source(self) -> Path:
+        """The folder of the source model, with its weights as safetensors."""
+        folder = resolve_model(self.recipe.source, allow_pickle=self.recipe.allow_pickle)
+        safe = stages.make_source(self.cache, folder) if self.recipe.allow_pickle else folder
+        if safe != folder:
+            self.notes.append("the source model's weights are a pickle; source/ has the same as safetensors")
+        return safe
 
     def _inputs(self, source_folder: Path) -> dict[str, texts.Inputs]:
         """What each language starts from."""
@@ -150,7 +162,7 @@ class Run:
 
         def graft(language: str, _: correspondence.Update) -> tuple[stages.Graft, str]:
             made = stages.make_graft(
-                caches[language], inputs[language], source, vocabularies[language], tables[language], corpora[language]
+                caches[language], inputs[language], vocabularies[language], tables[language], corpora[language]
             )
             return made, ""
 
@@ -158,6 +170,10 @@ class Run:
         self._tell("vocabulary", {language: made.report for language, made in vocabularies.items()})
         tables = self._for_each("table", table)
         self._tell("table", {language: made.report for language, made in tables.items()})
+        for language, made in tables.items():
+            if warning := correspondence.warn_of_vectors(made.report):
+                self.notes.append(self._named(language, warning))
+                _log.warning("%s", self.notes[-1])
         grafts = self._for_each("graft", graft)
         self._tell("graft", {language: made.report for language, made in grafts.items()})
         return {

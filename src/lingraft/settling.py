@@ -109,4 +109,4 @@ def check_inputs(recipe: Recipe) -> None:
             )
     texts.shared_texts(recipe)
     check_trackers(recipe.training.track)
-    resolve_model(recipe.source)
+    resolve_model(recipe.source, allow_pickle=recipe.allow_pickle)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .cache import StageCache, digest
+from .cache import StageCache, digest, folder_digest
 from .corpus import HeldOut
 from .correspondence import Table, Update, Vocabulary
 from .evidence import TranslationTable
@@ -21,8 +21,13 @@ from .processes import processes
 from .recipe import ONLY, TrainingRecipe
 from .surgery import (
     LanguageModel,
+    check_folder,
+    copy_without_pickles,
+    expected_of,
     graft,
+    has_pickles,
     load_model,
+    load_to_graft,
     load_tokenizer,
     norm_bounds,
     save_model,
@@ -73,22 +78,40 @@ def target_folder(folder: Path, name: str) -> Path:
     return folder if name == ONLY else folder / name
 
 
+def make_source(cache: StageCache, folder: Path) -> Path:
+    """The source model's folder or, where its weights are pickles, a copy with safetensors, which all stages read."""
+    if not has_pickles(folder):
+        return folder
+
+    def make(copy: Path) -> None:
+        copy_without_pickles(folder, copy / "model")
+
+    return cache.stage("source", folder_digest(folder), make) / "model"
+
+
 def _sample_texts(corpus: Corpus) -> list[str]:
     return corpus.head("xx", 3) + corpus.head("en", 3)
 
 
-def make_graft(
-    cache: StageCache, inputs: Inputs, source: LanguageModel, vocabulary: Vocabulary, table: Table, corpus: Corpus
-) -> Graft:
-    """Writes the grafted model, before any training."""
+def make_graft(cache: StageCache, inputs: Inputs, vocabulary: Vocabulary, table: Table, corpus: Corpus) -> Graft:
+    """Writes the grafted model, before any training.
+
+    No more than one set of weights is needed at a time: the graft takes over those of the source, and what is written
+    is checked against what is remembered of the graft.
+    """
     key = [table.key, inputs.model_digest, inputs.recipe.seed]
 
     def make(folder: Path) -> None:
         loaded = TranslationTable.load(table.path)
-        target = graft(source, vocabulary.tokenizer, loaded, "lingraft", inputs.recipe.seed)
+        source = load_to_graft(inputs.source_folder)
+        bounds = norm_bounds(source)
+        target = graft(source, vocabulary.tokenizer, loaded, "lingraft", inputs.recipe.seed, take_over=True)
+        del source
         calibration = calibrate_bias(target, _calibration_text(inputs, corpus)) if target.has_head else None
         save_model(target, folder / "target")
-        report = self_check(target, folder / "target", _sample_texts(corpus), norm_bounds(source))
+        expected = expected_of(target, _sample_texts(corpus))
+        del target
+        report = check_folder(expected, folder / "target", bounds)
         if calibration:
             report["calibration"] = asdict(calibration)
         (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")

@@ -39,7 +39,7 @@ from .vocabulary import plain_backend, special_ids, tokenizer_hash
 Language = Literal["en", "xx"]
 
 #: part of every key: raised when a stage gives something else for the same inputs
-_VERSION = 2
+_VERSION = 3
 
 _UPDATE_LINES = 100_000
 

@@ -90,6 +90,7 @@ def transfer(
     tokens: int | None = None,
     budget: str | None = None,
     track: Sequence[str] = (),
+    allow_pickle: bool = False,
     seed: int = 0,
     settings: dict[str, Any] | None = None,
     on_progress: OnProgress | None = None,
@@ -101,8 +102,8 @@ def transfer(
     pairs. lexicon: file names (``builtin`` for the package's own), or a `Lexicon`. vectors: the files of English and of
     the new language, two `WordVectors`, or ``train``. text, source_text: file names, or lists of lines. With several
     languages bitext, lexicon, vectors, text, eval_bitext and tokenizer are mappings from a language to these. track:
-    ``jsonl``, ``tensorboard``, ``wandb``. settings: further recipe keys with dots, as
-    in ``{"training.batch_size": 32}``.
+    ``jsonl``, ``tensorboard``, ``wandb``. allow_pickle: the model's weights may be a pickle (``pytorch_model.bin``), of
+    which no code is run. settings: further recipe keys with dots, as in ``{"training.batch_size": 32}``.
 
     Given loaded objects nothing touches the network; they are written to ``out/inputs`` first, so that the run can be
     resumed. Raises InputError for what was given, RunError for what failed, and StoppedError where SIGTERM or SIGINT
@@ -117,6 +118,7 @@ def transfer(
         values: dict[str, Any] = {"source": persisted.model, "language": to, "seed": seed}
         tokenizers = each(tokenizer, str) if tokenizer else None
         for key, value in {
+            "allow_pickle": allow_pickle or None,
             "corpus.text": persisted.text,
             "corpus.source_text": persisted.source_text,
             "evidence.bitext": persisted.bitext,

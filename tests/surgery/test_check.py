@@ -52,6 +52,26 @@ def test_a_good_folder_passes(masked: LanguageModel, written: Path) -> None:
     assert self_check(masked, written, TEXTS)["max_difference"] == 0.0
 
 
+def test_what_is_remembered_of_a_model_is_enough(masked: LanguageModel, written: Path) -> None:
+    expected = check.expected_of(masked, TEXTS)
+    assert check.check_folder(expected, written) == self_check(masked, written, TEXTS)
+    with torch.no_grad():
+        masked.model.get_input_embeddings().weight.zero_()
+    assert check.check_folder(expected, written)["max_difference"] == 0.0
+    edit(written, DENSE, lambda weight: weight[3, 4].add_(1e-6))
+    with pytest.raises(SelfCheckError, match=r"dense\.weight' reads back otherwise"):
+        check.check_folder(expected, written)
+
+
+def test_outputs_are_kept_of_the_first_tokens_alone(
+    masked: LanguageModel, written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "_LONGEST", 5)
+    expected = check.expected_of(masked, [" ".join(TEXTS)])
+    assert {tuple(out.shape[:2]) for outputs in expected.outputs for out in outputs} == {(1, 5)}
+    assert check.check_folder(expected, written)["texts"] == 3
+
+
 @pytest.mark.parametrize(("value", "what"), [(0.0, "zero"), (float("nan"), "no numbers"), (float("inf"), "no numbers")])
 def test_a_row_that_is_zero_or_no_number_is_found(
     masked: LanguageModel, written: Path, value: float, what: str

@@ -213,8 +213,8 @@ def test_a_model_that_fails_its_check_is_not_left(tmp_path: Path, command, monke
     assert json.loads(out)["self_check"]["max_difference"] == 0.0
     original = graft.__globals__["with_rows"]
 
-    def careless(*given):
-        made = original(*given)
+    def careless(*given, **options):
+        made = original(*given, **options)
         with torch.no_grad():
             made.get_input_embeddings().weight[77] *= 1e6
         return made

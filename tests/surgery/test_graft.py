@@ -40,6 +40,21 @@ class Case(NamedTuple):
     table: TranslationTable
 
 
+def test_a_graft_may_take_over_what_the_source_has(case: Case) -> None:
+    own = LanguageModel(copy.deepcopy(case.source.model), case.source.tokenizer, case.source.kind)
+    theirs = {id(parameter): parameter for parameter in own.model.parameters()}
+    apart = graft(own, case.tokenizer, case.table, seed=3)
+    taken = graft(own, case.tokenizer, case.table, seed=3, take_over=True)
+    expected, found = (dict(each.model.named_parameters()) for each in (apart, taken))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    sized = {id(parameter) for parameter in parts_of(taken.model).values()}
+    assert {id(each) for each in found.values() if id(each) not in sized} < theirs.keys()
+    assert not sized & theirs.keys()
+    assert not {id(each) for each in expected.values()} & theirs.keys(), "without it nothing is shared"
+    assert {parameter.device.type for parameter in own.model.parameters()} == {"meta"}
+
+
 def noisy(model: PreTrainedModel) -> PreTrainedModel:
     """With every parameter, those that start at zero too, off its place."""
     torch.manual_seed(5)

@@ -328,6 +328,17 @@ def test_the_mean_over_text_is_the_embedding_of_a_plain_model(masked: LanguageMo
     torch.testing.assert_close(embedded, hidden.mean(1))
 
 
+def test_a_decoder_keeps_no_keys_and_values_of_the_text_it_embeds() -> None:
+    tokenizer = tiny.bytebpe_tokenizer()
+    model = from_transformers(tiny.gpt2(tokenizer), tokenizer)
+    kept: list[Any] = []
+    model.model.base_model.register_forward_hook(lambda *given: kept.append(given[-1].past_key_values))
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.inference_mode():
+        model.embed(ids, torch.ones_like(ids))
+    assert kept == [None]
+
+
 def test_an_empty_text_has_a_finite_embedding() -> None:
     for family in FAMILIES:
         model = grafted(family)

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from lingraft.machine import glibc
 from lingraft.training import memory
 from lingraft.training.memory import memory_kept
 
@@ -43,7 +44,7 @@ def measured(**environment: str) -> list[int]:
     return [int(number) for number in done.stdout.split()]
 
 
-@pytest.mark.skipif(memory._glibc() is None, reason="the C library is not glibc")
+@pytest.mark.skipif(glibc() is None, reason="the C library is not glibc")
 def test_freed_memory_is_taken_again_and_goes_back_in_the_end():
     outside, first, inside, given_back, afterwards = measured()
     block = outside / 4  # every one is new
@@ -53,7 +54,7 @@ def test_freed_memory_is_taken_again_and_goes_back_in_the_end():
     assert afterwards > 3.5 * block
 
 
-@pytest.mark.skipif(memory._glibc() is None, reason="the C library is not glibc")
+@pytest.mark.skipif(glibc() is None, reason="the C library is not glibc")
 def test_settings_of_the_environment_stay():
     outside, _, inside, *_ = measured(MALLOC_MMAP_THRESHOLD_="65536")
     assert inside > outside / 2
@@ -63,10 +64,10 @@ def test_other_libraries_and_devices_are_left_alone(monkeypatch):
     def unwanted() -> None:
         raise AssertionError("no library was to be asked")
 
-    monkeypatch.setattr(memory, "_glibc", unwanted)
+    monkeypatch.setattr(memory, "glibc", unwanted)
     with memory_kept(torch.device("meta")):
         pass
-    monkeypatch.setattr(memory, "_glibc", lambda: None)
+    monkeypatch.setattr(memory, "glibc", lambda: None)
     with memory_kept(torch.device("cpu")):
         pass
 
@@ -85,7 +86,7 @@ def test_it_ends_with_an_error_too(monkeypatch):
             calls.append(("trim", pad, 0))
             return 1
 
-    monkeypatch.setattr(memory, "_glibc", Library)
+    monkeypatch.setattr(memory, "glibc", Library)
     for name in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES"):
         monkeypatch.delenv(name, raising=False)
 

@@ -17,6 +17,7 @@ from lingraft.vocabulary import (
     TokenIdentity,
     all_special_ids,
     backend_json,
+    lower_cases,
     notation,
     special_ids,
     token_identities,
@@ -42,6 +43,24 @@ def tokenizer_of(model: dict[str, Any], pre_tokenizer: str | None = None) -> Pre
 def vocabulary(*tokens: str) -> dict[str, int]:
     """Tokens numbered in the order given."""
     return {token: index for index, token in enumerate(tokens)}
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "lowers"),
+    [
+        (None, False),
+        ({"type": "NFKC"}, False),
+        ({"type": "Lowercase"}, True),
+        ({"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+          "lowercase": False}, False),
+        ({"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+          "lowercase": True}, True),
+        ({"type": "Sequence", "normalizers": [{"type": "Lowercase"}, {"type": "Prepend", "prepend": "▁"}]}, True),
+        ({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁a"}]}, False),
+    ],
+)  # fmt: skip
+def test_whether_a_tokenizer_writes_small_letters_is_seen_in_what_it_does(normalizer: Any, lowers: bool) -> None:
+    assert lower_cases(tiny.rebuilt(tiny.wordpiece_tokenizer(), normalizer=normalizer)) == lowers
 
 
 def test_one_word_in_every_notation_is_one_identity() -> None:

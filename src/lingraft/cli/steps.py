@@ -111,15 +111,16 @@ def init(
     from --vectors and --lexicon, focus from --text; mean and random need nothing.
     """
     from ..surgery import (
+        check_folder,
         check_method,
         check_tokenizer_class,
+        expected_of,
         graft_with,
         initialise,
-        load_model,
+        load_to_graft,
         load_tokenizer,
         norm_bounds,
         save_model,
-        self_check,
     )
     from ..surgery.initialisers import inputs_of
     from ..surgery.initialisers.files import InputFiles, split_vectors
@@ -134,19 +135,22 @@ def init(
     inputs_of(chosen, files.given)
     refuse_existing(out)
     files.check()
-    source = load_model(model, allow_pickle=allow_pickle, dtype=None)
+    source = load_to_graft(model, allow_pickle=allow_pickle)
     target = with_chat_template(load_tokenizer(tokenizer), source.tokenizer)
     check_tokenizer_class(source.model, target)
     with Display(quiet) as display:
         inputs = files.read(chosen, seed, lambda done, note: display("rows", done, note))
         made = initialise(chosen, source.tokenizer, target, inputs)
-    grafted, bounds = graft_with(source, target, made, seed), norm_bounds(source)
+    bounds = norm_bounds(source)
+    grafted = graft_with(source, target, made, seed, take_over=True)
+    del source  # one set of weights at a time: what was written is checked against what is remembered of it
     calibration = calibrate_bias(grafted, inputs.running_text) if made.calibrated else None
-    del source  # the check reads the new model once more, and two of them are enough
     texts = [line for pair in inputs.pairs[:3] for line in pair] + list(inputs.text[:3])
     with replacing(out) as aside:
         save_model(grafted, aside)
-        checked = self_check(grafted, aside, texts, bounds)
+        expected = expected_of(grafted, texts)
+        del grafted
+        checked = check_folder(expected, aside, bounds)
     done(
         as_json,
         quiet,

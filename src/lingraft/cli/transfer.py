@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from ..errors import RecipeError
 from .common import (
+    AllowPickle,
     BitextOption,
     Display,
     Json,
@@ -86,6 +87,7 @@ def transfer(
     track: Annotated[
         list[str], typer.Option("--track", help="Send the meter's lines to jsonl, tensorboard or wandb as well.")
     ] = [],  # noqa: B006
+    allow_pickle: AllowPickle = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.", min=0)] = None,
     recipe: Annotated[Path | None, typer.Option("--recipe", help="A YAML recipe; options override its keys.")] = None,
     settings: Annotated[
@@ -106,6 +108,7 @@ def transfer(
     languages = languages_of(values, settings)
     for key, value in {
         "source": model,
+        "allow_pickle": allow_pickle or None,
         "evidence.bitext": by_language("--bitext", bitext, languages),
         "evidence.lexicon": by_language("--lexicon", lexicon, languages),
         "evidence.vectors": by_language("--vectors", vectors, languages, once=True),

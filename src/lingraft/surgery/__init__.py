@@ -1,7 +1,17 @@
 """Models: reading, grafting a vocabulary onto them, writing and checking what was written."""
 
-from .check import NormBounds, norm_bounds, self_check
-from .folders import check_complete, copy_pipeline, readable, refuse_missing, resolve_model, transformer_folder
+from .check import Expected, NormBounds, check_folder, expected_of, norm_bounds, self_check
+from .folders import (
+    PICKLES,
+    check_complete,
+    copy_pipeline,
+    copy_without_pickles,
+    has_pickles,
+    readable,
+    refuse_missing,
+    resolve_model,
+    transformer_folder,
+)
 from .graft import (
     BALANCE,
     TABLE_METHODS,
@@ -25,15 +35,19 @@ from .models import (
     from_transformers,
     length_limit,
     load_model,
+    load_to_graft,
     load_tokenizer,
     save_model,
     save_tokenizer,
+    without_weights,
 )
 
 __all__ = [
     "BALANCE",
     "METHODS",
+    "PICKLES",
     "TABLE_METHODS",
+    "Expected",
     "Initialisation",
     "InitialiserInputs",
     "Kind",
@@ -42,17 +56,22 @@ __all__ = [
     "NormBounds",
     "TableMethod",
     "check_complete",
+    "check_folder",
     "check_method",
     "check_positions",
     "check_tokenizer_class",
     "copy_pipeline",
+    "copy_without_pickles",
+    "expected_of",
     "from_sentence_transformer",
     "from_transformers",
     "graft",
     "graft_with",
+    "has_pickles",
     "initialise",
     "length_limit",
     "load_model",
+    "load_to_graft",
     "load_tokenizer",
     "mix_rows",
     "norm_bounds",
@@ -69,4 +88,5 @@ __all__ = [
     "vocabulary_parameters",
     "with_masked_lm_head",
     "with_rows",
+    "without_weights",
 ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from ..errors import LingraftError, SelfCheckError
 from ..vocabulary import all_special_ids, special_ids, tokenizer_hash
@@ -27,6 +30,14 @@ _SLACK = 10.0
 #: the same against the median, where the source is not known
 _FACTOR = 1000.0
 
+#: tokens of a text that models are run on: what they give for each is kept, and is as wide as the vocabulary
+_LONGEST = 128
+
+#: in place of the digest of a parameter that is no number somewhere
+_NO_NUMBER = "no number"
+
+_CONFIGS = ("config", "generation_config")
+
 
 def norm_bounds(source: LanguageModel) -> NormBounds:
     """Between which norms a mixture of a model's rows is no outlier, by role: ``input`` and, untied, ``output``.
@@ -44,13 +55,59 @@ def norm_bounds(source: LanguageModel) -> NormBounds:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What the self-check has to find in a folder; the model that was written need not be in memory for it.
+
+    weights, body: digests of the parameters of the model and of its base model, by name, for a model of ``kind``,
+    ``dtype`` and ``stored_dtype``. special: ids in each config. texts: of both languages. outputs: of the model for the
+    ids of each text that has any, for a sentence encoder its embeddings too.
+    """
+
+    kind: str
+    has_head: bool
+    dtype: torch.dtype
+    stored_dtype: torch.dtype
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    special: dict[str, dict[str, Any]]
+    weights: dict[str, str]
+    body: dict[str, str]
+    texts: list[str]
+    outputs: list[list[Tensor]]
+
+
+def expected_of(written: LanguageModel, texts: Sequence[str]) -> Expected:
+    """What `check_folder` has to find of a model that was just written, so that the model itself can be let go.
+
+    texts: of both languages, further ones to `SAMPLE`; the model runs on the first 128 tokens of each.
+    """
+    texts = [*SAMPLE, *texts]
+    weights, body = _digests(written.model, written.model.base_model)
+    return Expected(
+        written.kind, written.has_head, written.model.dtype, written.stored_dtype or written.model.dtype,
+        written.tokenizer, written.max_length,
+        {kind: _special(getattr(written.model, kind, None)) for kind in _CONFIGS},
+        weights, body, texts, list(_outputs(written, written, _batches(written.tokenizer, written.max_length, texts))),
+    )  # fmt: skip
+
+
 def self_check(
     written: LanguageModel, folder: Path, texts: Sequence[str], bounds: NormBounds | None = None
 ) -> dict[str, Any]:
-    """Reloads a folder as a fresh object and compares it with the model in memory.
+    """Reloads a folder as a fresh object and compares it with the model in memory, see `check_folder`.
 
-    texts: of both languages, further ones to `SAMPLE`. bounds: `norm_bounds` of the model whose rows were mixed;
-    without them a row is an outlier if its norm is a thousandth of the median or a thousand times as much.
+    Both are in memory then. Where the one that was written is of no further use, `expected_of` it and `check_folder`
+    do the same with one at a time.
+    """
+    return check_folder(expected_of(written, texts), folder, bounds)
+
+
+def check_folder(expected: Expected, folder: Path, bounds: NormBounds | None = None) -> dict[str, Any]:
+    """Loads a folder as a fresh object and compares it with what was to be written.
+
+    bounds: `norm_bounds` of the model whose rows were mixed; without them a row is an outlier if its norm is a
+    thousandth of the median or a thousand times as much.
 
     Checks that every weight is the same to the last bit and of the type it was to be stored in; that config and weights
     have as many rows as the tokenizer has tokens, and special ids in the config are those meant; that no row of an
@@ -60,49 +117,59 @@ def self_check(
     Raises SelfCheckError, which says what differs.
     """
     try:
-        plain = load_model(folder, dtype=written.model.dtype)
+        plain = load_model(folder, dtype=expected.dtype)
         # a sentence encoder may have been saved with its head, which its pipeline has no use for
-        loaded = plain if plain.has_head == written.has_head else load_model(folder, head=True, dtype=plain.model.dtype)
+        same = plain.has_head == expected.has_head
+        loaded = plain if same else load_model(folder, head=True, dtype=expected.dtype)
     except LingraftError as error:
         raise SelfCheckError(f"The model written to '{folder}' does not load: {error}") from None
-    _check_config(written, loaded, folder)
-    _check_tokenizer(written, loaded, folder, texts := [*SAMPLE, *texts])
+    _check_config(expected, loaded, folder)
+    _check_tokenizer(expected, loaded, folder)
     norms = _check_rows(loaded, folder, bounds or {})
-    stored = written.stored_dtype or written.model.dtype
-    if loaded.stored_dtype != stored:
-        raise SelfCheckError(f"'{folder}': weights are {loaded.stored_dtype}; {stored} was meant.")
-    _check_weights(written.model.base_model, plain.model.base_model, folder)
-    _check_weights(written.model, loaded.model, folder, but="pooler")
+    if loaded.stored_dtype != expected.stored_dtype:
+        raise SelfCheckError(f"'{folder}': weights are {loaded.stored_dtype}; {expected.stored_dtype} was meant.")
+    weights, body = _digests(loaded.model, plain.model.base_model)
+    _check_weights(expected.body, body, folder)
+    _check_weights(expected.weights, weights, folder, but="pooler")
     worst = 0.0
-    with torch.inference_mode():
-        for batch in _batches(written, texts):
-            mask = torch.ones_like(batch)
-            pairs = [[each.model(input_ids=batch, attention_mask=mask)[0] for each in (written, loaded)]]
-            if written.kind == "sentence":
-                pairs.append([each.embed(batch, mask) for each in (written, plain)])
-            for before, after in pairs:
-                difference = float((before - after).abs().max())
-                worst = max(worst, difference if difference == difference else math.inf)
+    batches = _batches(expected.tokenizer, expected.max_length, expected.texts)
+    for before, after in zip(expected.outputs, _outputs(loaded, plain, batches, expected.kind), strict=True):
+        for one, other in zip(before, after, strict=True):
+            difference = float((one - other).abs().max())
+            worst = max(worst, difference if difference == difference else math.inf)
     if not worst <= 1e-4:
         raise SelfCheckError(f"'{folder}': outputs after reading back differ by {worst:g}.")
-    return {"max_difference": worst, "texts": len(texts), "norms": norms}
+    return {"max_difference": worst, "texts": len(expected.texts), "norms": norms}
 
 
-def _batches(model: LanguageModel, texts: Sequence[str]) -> Iterator[Tensor]:
+def _outputs(
+    model: LanguageModel, encoder: LanguageModel, batches: Iterable[Tensor], kind: str | None = None
+) -> Iterator[list[Tensor]]:
+    """What a model gives for every batch and, where it was meant as a sentence encoder, the embeddings of encoder."""
+    for batch in batches:
+        mask = torch.ones_like(batch)
+        with torch.inference_mode():
+            found = [model.model(input_ids=batch, attention_mask=mask)[0]]
+            if (kind or model.kind) == "sentence":
+                found.append(encoder.embed(batch, mask))
+        yield found
+
+
+def _batches(tokenizer: PreTrainedTokenizerBase, max_length: int, texts: Sequence[str]) -> Iterator[Tensor]:
     """int64 (1, length) of every text that is any."""
     for text in texts:
-        ids = model.tokenizer(text, truncation=True, max_length=model.max_length)["input_ids"]
+        ids = tokenizer(text, truncation=True, max_length=min(max_length, _LONGEST))["input_ids"]
         if ids:
             yield torch.tensor([ids])
 
 
-def _check_config(written: LanguageModel, loaded: LanguageModel, folder: Path) -> None:
-    rows, size = vocabulary_parameters(loaded.model)["input"].shape[0], len(written.tokenizer)
+def _check_config(expected: Expected, loaded: LanguageModel, folder: Path) -> None:
+    rows, size = vocabulary_parameters(loaded.model)["input"].shape[0], len(expected.tokenizer)
     said = loaded.model.config.get_text_config().vocab_size
     if rows < size or said != rows:
         raise SelfCheckError(f"'{folder}': {rows:,} embedding rows, vocab_size {said:,}, {size:,} tokens.")
-    for kind in ("config", "generation_config"):
-        before, after = _special(getattr(written.model, kind, None)), _special(getattr(loaded.model, kind, None))
+    for kind, before in expected.special.items():
+        after = _special(getattr(loaded.model, kind, None))
         for name in sorted(before.keys() | after.keys()):
             found = after.get(name)
             if before.get(name) != found or any(not 0 <= index < size for index in _listed(found)):
@@ -153,27 +220,45 @@ def _rows_say(folder: Path, role: str, wrong: Tensor, what: str) -> str:
     return f"'{folder}': {len(ids)} rows of the {role} embeddings are {what}, first of token {ids[0]}."
 
 
-def _check_weights(written: nn.Module, loaded: nn.Module, folder: Path, but: str | None = None) -> None:
+def _check_weights(before: dict[str, str], after: dict[str, str], folder: Path, but: str | None = None) -> None:
     """All parameters the same, but for those with a word in their names; a masked model has no pooler to load."""
-    before, after = dict(_named(written)), dict(_named(loaded))
     for name in sorted(before.keys() | after.keys()):
         if but and but in name:
             continue
         if name not in before or name not in after:
             raise SelfCheckError(f"'{folder}': '{name}' is in {'the files alone' if name in after else 'no file'}.")
-        if before[name].shape != after[name].shape or not torch.equal(before[name], after[name]):
+        if before[name] != after[name] or before[name] == _NO_NUMBER:
             raise SelfCheckError(f"'{folder}': '{name}' reads back otherwise than it was written.")
 
 
-def _named(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for name, parameter in model.named_parameters():
-        yield name, parameter.detach().cpu()
+def _digests(*models: nn.Module) -> list[dict[str, str]]:
+    """Of the parameters of each model, by name; one that several have is worked out once."""
+    known: dict[int, str] = {}
+    found = []
+    for model in models:
+        digests = {}
+        for name, parameter in model.named_parameters():
+            if id(parameter) not in known:
+                known[id(parameter)] = _digest(parameter.detach())
+            digests[name] = known[id(parameter)]
+        found.append(digests)
+    return found
 
 
-def _check_tokenizer(written: LanguageModel, loaded: LanguageModel, folder: Path, texts: Sequence[str]) -> None:
-    ours, theirs = written.tokenizer, loaded.tokenizer
-    for text in texts:
-        ids = [each(text, truncation=True, max_length=written.max_length)["input_ids"] for each in (ours, theirs)]
+def _digest(tensor: Tensor) -> str:
+    """Of type, shape and every bit; all that hold something that is no number are one, which equals nothing."""
+    tensor = tensor.cpu().contiguous()
+    if tensor.numel() and tensor.is_floating_point() and bool(tensor.min().isnan()):
+        return _NO_NUMBER
+    bits = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    bits.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return bits.hexdigest()
+
+
+def _check_tokenizer(expected: Expected, loaded: LanguageModel, folder: Path) -> None:
+    ours, theirs = expected.tokenizer, loaded.tokenizer
+    for text in expected.texts:
+        ids = [each(text, truncation=True, max_length=expected.max_length)["input_ids"] for each in (ours, theirs)]
         if ids[0] != ids[1]:
             raise SelfCheckError(f"'{folder}': the tokenizer read back gives other ids than the one written.")
     if tokenizer_hash(ours) != tokenizer_hash(theirs) or special_ids(ours) != special_ids(theirs):

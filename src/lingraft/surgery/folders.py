@@ -34,6 +34,9 @@ _FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 #: weights as a pickle, in one file or several
 _PICKLES = "pytorch_model*.bin"
 
+#: what no copy of a folder has: pickles, whatever they are for, and the lists of what lies in which
+PICKLES = (_PICKLES, f"{_PICKLES}.index.json", "training_args.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
+
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -47,6 +50,52 @@ class Stored(NamedTuple):
 def is_pickled(folder: Path) -> bool:
     """Whether a folder has weights as a pickle alone."""
     return not any(folder.glob("*.safetensors")) and any(folder.glob(_PICKLES))
+
+
+def has_pickles(folder: Path) -> bool:
+    """Whether a model folder, or a folder inside it, has weights as a pickle alone."""
+    return any(is_pickled(place) for place in _places(folder))
+
+
+def _places(folder: Path) -> list[Path]:
+    """A folder and all folders inside it, but for hidden ones."""
+    inside = [path for path in sorted(folder.rglob("*")) if path.is_dir()]
+    return [folder, *(p for p in inside if not any(part.startswith(".") for part in p.relative_to(folder).parts))]
+
+
+def copy_without_pickles(source: Path, folder: Path) -> None:
+    """Copies a model folder; weights that are pickles become safetensors of the same names, numbers and types.
+
+    ModelError where a pickle holds anything but tensors, of which nothing is run.
+    """
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*PICKLES, ".*"))
+    for place in _places(source):
+        if is_pickled(place):
+            with readable(source):
+                _write_safetensors(place, folder / place.relative_to(source))
+
+
+def _write_safetensors(pickled: Path, folder: Path) -> None:
+    """Writes the weights of a folder that are pickles into another as safetensors, a file for each."""
+    for path in sorted(pickled.glob(_PICKLES)):
+        tensors: dict[str, Tensor] = {}
+        storages: set[int] = set()
+        for name, tensor in _unpickled(path).items():
+            place = tensor.untyped_storage().data_ptr()
+            # safetensors has no tensors that share their numbers, as tied ones do in a pickle
+            tensors[name] = tensor.clone() if place in storages else tensor.contiguous()
+            storages.add(place)
+        save_file(tensors, folder / _as_safetensors(path.name), {"format": "pt"})
+    for path in pickled.glob(f"{_PICKLES}.index.json"):
+        index = json.loads(path.read_text(encoding="utf-8"))
+        index["weight_map"] = {name: _as_safetensors(file) for name, file in index["weight_map"].items()}
+        text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+        (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+
+
+def _as_safetensors(name: str) -> str:
+    """The name that a file of pickled weights has as safetensors."""
+    return f"{name.removeprefix('pytorch_').removesuffix('.bin')}.safetensors"
 
 
 def stored_weights(folder: Path) -> Stored:
@@ -111,7 +160,10 @@ def _check_folder(folder: Path, allow_pickle: bool) -> None:
                 raise ModelError(f"'{folder}' has weights in '{relative}', which is a pickle; {_HOW_TO_ALLOW}.")
 
 
-_HOW_TO_ALLOW = "save it as safetensors first, or have it read with --allow-pickle (allow_pickle=True)"
+_HOW_TO_ALLOW = (
+    "save it as safetensors first, or have it read with --allow-pickle, which lingraft transfer and lingraft init take "
+    "(in Python allow_pickle=True)"
+)
 
 
 @contextmanager
@@ -197,8 +249,8 @@ def copy_pipeline(source: Path, folder: Path) -> None:
         _check_inside(source, relative)
         if relative.parts and source / relative != inner and (source / relative).is_dir():
             shutil.copytree(source / relative, folder / relative, dirs_exist_ok=True)
-            for pickle in (folder / relative).glob(_PICKLES):
-                if is_pickled(folder / relative):
-                    tensors = {name: tensor.contiguous() for name, tensor in _unpickled(pickle).items()}
-                    save_file(tensors, folder / relative / "model.safetensors")
-                pickle.unlink()
+            if is_pickled(folder / relative):
+                _write_safetensors(folder / relative, folder / relative)
+            for pattern in PICKLES:
+                for path in (folder / relative).rglob(pattern):
+                    path.unlink()

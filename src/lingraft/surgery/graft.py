@@ -12,11 +12,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError, TableError
 from ..evidence import Provenance, TranslationTable
+from ..machine import give_memory_back
 from ..vocabulary import ROLES, same_special_tokens, special_ids
 from .initialisers import Initialisation, Unknown
 from .layout import position_padding, set_rows, vocabulary_parameters
 from .mixing import mix
-from .models import Kind, LanguageModel
+from .models import Kind, LanguageModel, without_weights
 
 #: what can be done with a table as it is; the other methods make their own (`initialisers`)
 TableMethod = Literal["lingraft", "mean", "random"]
@@ -77,17 +78,26 @@ def graft(
     table: TranslationTable,
     method: TableMethod = "lingraft",
     seed: int = 0,
+    *,
+    take_over: bool = False,
 ) -> LanguageModel:
     """A copy of the source model under the new tokenizer, its vocabulary-sized parts made from the table.
 
     Raises TableError if the table belongs to other tokenizers, ModelError if the model cannot take the new one. The
-    source is left untouched. The methods are those of `table_initialisation`.
+    source is left untouched. take_over: for callers that have no further use for the source; the graft takes its
+    other parameters as they are, so that no second copy of them is ever in memory, and leaves it without weights. The
+    methods are those of `table_initialisation`.
     """
-    return graft_with(source, tokenizer, table_initialisation(table, method), seed)
+    return graft_with(source, tokenizer, table_initialisation(table, method), seed, take_over=take_over)
 
 
 def graft_with(
-    source: LanguageModel, tokenizer: PreTrainedTokenizerBase, initialisation: Initialisation, seed: int = 0
+    source: LanguageModel,
+    tokenizer: PreTrainedTokenizerBase,
+    initialisation: Initialisation,
+    seed: int = 0,
+    *,
+    take_over: bool = False,
 ) -> LanguageModel:
     """The same with the rows of any method (`initialisers.initialise`); seed: of rows without evidence."""
     table = initialisation.table
@@ -99,18 +109,29 @@ def graft_with(
         name: mix_rows(parameter, table, generator, initialisation.unknown, balance)
         for name, parameter in vocabulary_parameters(source.model).items()
     }
-    return source.with_model(with_rows(source.model, rows, source.tokenizer, tokenizer), tokenizer)
+    give_memory_back()  # of the threads that mixed rows, and of the aligner before them
+    made = with_rows(source.model, rows, source.tokenizer, tokenizer, take_over=take_over)
+    if take_over:
+        without_weights(source)  # in place, as others may still hold it
+    return source.with_model(made, tokenizer)
 
 
 def with_rows(
-    model: PreTrainedModel, rows: dict[str, Tensor], old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase
+    model: PreTrainedModel,
+    rows: dict[str, Tensor],
+    old: PreTrainedTokenizerBase,
+    new: PreTrainedTokenizerBase,
+    *,
+    take_over: bool = False,
 ) -> PreTrainedModel:
     """A copy of a model with other rows in its vocabulary-sized parts, and its config's special ids renumbered.
 
-    rows: by the roles of `vocabulary_parameters`, each (V_new, width) or (V_new,). Nothing else is changed.
+    rows: by the roles of `vocabulary_parameters`, each (V_new, width) or (V_new,). take_over: the other parameters are
+    the model's own, not copies. Nothing else is changed.
     """
     # deepcopy takes from its memo what it finds there: parts that are tied stay so, and no old row is copied
-    memo: dict[int, Any] = {
+    memo: dict[int, Any] = {id(parameter): parameter for parameter in model.parameters()} if take_over else {}
+    memo |= {
         id(parameter): nn.Parameter(rows[name].to(parameter), parameter.requires_grad)
         for name, parameter in vocabulary_parameters(model).items()
     }

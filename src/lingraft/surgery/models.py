@@ -77,7 +77,9 @@ class LanguageModel:
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Sentence embeddings, float (batch, width), of int64 (batch, length) ids."""
-        hidden = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        # a decoder would keep keys and values of every layer, for text that is to follow and here never does
+        options = {"use_cache": False} if self.kind == "causal" else {}
+        hidden = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask, **options).last_hidden_state
         return self.pool(hidden, input_ids, attention_mask)
 
     def pool(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -164,6 +166,17 @@ def load_model(
     return replace(loaded, folder=folder, stored_dtype=stored.dtype)
 
 
+def load_to_graft(name: str | Path, *, allow_pickle: bool = False) -> LanguageModel:
+    """`load_model` in the type weights are stored in, so that they need no other memory than their file's.
+
+    In float32 where they are stored in fp16, in which what a layer gives may be too large.
+    """
+    loaded = load_model(name, allow_pickle=allow_pickle, dtype=None)
+    if loaded.stored_dtype != torch.float16:
+        return loaded
+    return load_model(name, allow_pickle=allow_pickle)
+
+
 def _load_transformer(
     inner: Path, config: Any, architecture: str, kind: Kind, stored: Stored, options: dict[str, Any]
 ) -> tuple[PreTrainedModel, list[str]]:
@@ -189,6 +202,23 @@ def _load_transformer(
     if not architecture and missing and not any(name.startswith(inside) for name in missing):
         return load(AutoModel)  # all that is missing is the head
     return model, missing
+
+
+def without_weights(language_model: LanguageModel) -> LanguageModel:
+    """Takes the weights out of a model, in place: it keeps its config, its modules and their shapes.
+
+    For what is to be known of a model while its weights are of no use. Parameters that others have too stay theirs.
+    """
+    model = language_model.model
+    empty = {
+        id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
+        for parameter in model.parameters()
+    }
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = empty[id(parameter)]  # what was tied stays so
+    return language_model
 
 
 def length_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:

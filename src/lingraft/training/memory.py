@@ -7,15 +7,13 @@ what the step before it freed, so nothing is lost by keeping it.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any
 
 import torch
+
+from ..machine import glibc
 
 # numbers of <malloc.h>
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
@@ -34,7 +32,7 @@ def memory_kept(device: torch.device) -> Iterator[None]:
     Without effect where the device is no CPU, where the C library is not glibc, and where the environment has settings
     of its own for it (MALLOC_..., GLIBC_TUNABLES).
     """
-    library = _glibc() if device.type == "cpu" else None
+    library = glibc() if device.type == "cpu" else None
     if library is None or any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         yield
         return
@@ -46,14 +44,3 @@ def memory_kept(device: torch.device) -> Iterator[None]:
         for parameter, value in _USUAL.items():
             library.mallopt(parameter, value)
         library.malloc_trim(0)
-
-
-@lru_cache
-def _glibc() -> Any:
-    """The C library, or None if it is another one."""
-    if sys.platform != "linux":
-        return None
-    library = ctypes.CDLL(None)
-    return (
-        library if all(hasattr(library, name) for name in ("gnu_get_libc_version", "mallopt", "malloc_trim")) else None
-    )

@@ -2,7 +2,7 @@
 
 from .renumber import renumbered, with_chat_template, with_padding_at
 from .special import ROLES, all_special_ids, same_special_tokens, special_ids, special_rows
-from .tokens import TokenIdentity, backend_json, notation, token_identities, tokenizer_hash
+from .tokens import TokenIdentity, backend_json, lower_cases, notation, token_identities, tokenizer_hash
 from .train import DEFAULT_SIZE, frame, keep_accents, plain_backend, train_tokenizer
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "backend_json",
     "frame",
     "keep_accents",
+    "lower_cases",
     "notation",
     "plain_backend",
     "renumbered",

@@ -104,6 +104,16 @@ def token_identities(tokenizer: PreTrainedTokenizerBase) -> list[TokenIdentity |
     return identities
 
 
+def lower_cases(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer writes capitals as small letters before it cuts a text into tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or backend.normalizer is None:
+        return False
+    # a normaliser may put something before the text too, as those of SentencePiece do
+    written: str = backend.normalizer.normalize_str("A")
+    return "a" in written and "A" not in written
+
+
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """SHA-256 of all that decides how text becomes ids; padding and truncation do not count."""
     state = backend_json(tokenizer)

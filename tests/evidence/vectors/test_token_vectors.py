@@ -7,7 +7,7 @@ import pytest
 
 import tiny
 from lingraft.evidence.vectors import WordVectors, token_vectors
-from lingraft.evidence.vectors.subwords import segmented
+from lingraft.evidence.vectors.subwords import _attached, segmented
 from lingraft.vocabulary import all_special_ids
 
 
@@ -60,6 +60,10 @@ def test_marks_and_spaceless_scripts_stand_in_text_without_a_space_too():
     ids = {form: set(tokenizer(form, add_special_tokens=False).input_ids) for form in (",", " ,", "中", " 中")}
     assert set(segmented([","], tokenizer)[0]) == ids[","] | ids[" ,"]
     assert set(segmented(["中"], tokenizer)[0]) == ids["中"] | ids[" 中"]
+
+
+def test_a_word_that_begins_with_a_vowel_sign_stands_behind_a_letter():
+    assert [_attached(word) for word in ("กา", "ิน", "\u0301a", "a", "7", ",")] == ["。", "a", "a", "", "", "a"]
 
 
 def test_a_tokenizer_that_writes_lower_case_gets_its_tokens_from_both():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import tiny
 from lingraft.errors import CorpusError, RecipeError
+from lingraft.evidence.alignment.words import MARK_RANGES, is_spaceless
 from lingraft.evidence.vectors import cooccurrence, train_on_tokens, train_vectors, words_of
 from lingraft.evidence.vectors.training import _segmented
 
@@ -21,6 +23,8 @@ from lingraft.evidence.vectors.training import _segmented
         ("क्‍ष می‌خواهم", ["क्‍ष", "می‌خواهم"]),
         ("Việt e\u0301te\u0301", ["Việt", "e\u0301te\u0301"]),
         ("中国人abc，ไทยคำ 한국어", ["中国人", "abc", "，", "ไทยคำ", "한국어"]),
+        ("วันนี้กินผักที่บ้าน abcกั", ["วันนี้กินผักที่บ้าน", "abc", "กั"]),
+        ("မြန်မာဘာသာ ភាសាខ្មែរ か\u3099き\u3099", ["မြန်မာဘာသာ", "ភាសាខ្មែរ", "か\u3099き\u3099"]),
         ("a\u00a0b\u2003c\td", ["a", "b", "c", "d"]),
         ("", []),
     ],
@@ -28,6 +32,14 @@ from lingraft.evidence.vectors.training import _segmented
 def test_words_of_a_line(line, words):
     assert words_of(line) == words
     assert words_of(line.upper(), lowercase=True) == words_of(line.upper().lower())
+
+
+def test_a_vowel_sign_stays_with_its_consonant_as_in_the_aligner():
+    marks = [chr(code) for first, last in MARK_RANGES for code in range(first, last + 1)]
+    for mark in marks:
+        assert not is_spaceless(mark)
+        if unicodedata.category(mark)[0] == "M":
+            assert words_of(f"ก{mark}ข") == [f"ก{mark}ข"]
 
 
 def direct_information(lines, words):

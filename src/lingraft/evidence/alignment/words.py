@@ -49,7 +49,10 @@ def _classes() -> Array:
 
 def is_spaceless(character: str) -> bool:
     """Whether a character is of a script that is written without spaces (Thai, Lao, Myanmar, Khmer, Han, kana)."""
-    code, classes = ord(character), _classes()
+    code = ord(character)
+    if code < SPACELESS_RANGES[0][0]:  # most text, at the price of a comparison
+        return False
+    classes = _classes()
     return code < classes.size and bool(classes[code] == _SPACELESS)
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ...vocabulary import all_special_ids, plain_backend
 from ..alignment.compiled import Array
-from ..alignment.words import SPACELESS_RANGES
+from ..alignment.words import is_spaceless
 from .files import WordVectors
 
 #: words that are segmented at once
@@ -71,6 +71,6 @@ def segmented(words: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list
 
 def _attached(word: str) -> str:
     """What stands right before a word that needs no space, or nothing for other words."""
-    if any(first <= ord(word[0]) <= last for first, last in SPACELESS_RANGES):
+    if is_spaceless(word[0]):
         return "。"
     return "" if word[0].isalnum() else "a"

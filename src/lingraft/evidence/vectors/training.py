@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, trainers
 
 from ...errors import CorpusError, RecipeError, RunError
 from ...vocabulary.train import settled
-from ..alignment.words import MARK_RANGES, SPACELESS_RANGES
+from ..alignment.words import MARK_RANGES, is_spaceless
 from .cooccurrence import count_vectors
 from .files import WordVectors, load_fasttext, of_model
 
@@ -55,7 +55,7 @@ def train_vectors(
         with text.open("w", encoding="utf-8", errors="replace", newline="\n") as stream:
             for line in lines:
                 sentence = words_of(line, lowercase)
-                runs.update(word for word in sentence if _spaceless(word[0]))
+                runs.update(word for word in sentence if is_spaceless(word[0]))
                 characters += sum(map(len, sentence))
                 stream.write(" ".join(sentence) + "\n")
         pieces: dict[str, list[str]] = {}
@@ -151,7 +151,7 @@ class _Spaced(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
-        if _spaceless(character):
+        if is_spaceless(character):
             text = f"{_EDGE}{character}{_EDGE}"
         elif unicodedata.category(character)[0] in "LMN" or character in "_\u200c\u200d":
             text = character
@@ -164,12 +164,6 @@ class _Spaced(dict[int, str]):
 _EDGE = "\0"
 _SPACED = _Spaced()
 _MARKS = re.compile(f"{_EDGE}([{''.join(f'{chr(first)}-{chr(last)}' for first, last in MARK_RANGES)}]+)")
-
-
-def _spaceless(character: str) -> bool:
-    """Whether the character is of a script written without spaces."""
-    code = ord(character)
-    return code >= SPACELESS_RANGES[0][0] and any(first <= code <= last for first, last in SPACELESS_RANGES)
 
 
 def _segmented(runs: Counter[str]) -> dict[str, list[str]]:
