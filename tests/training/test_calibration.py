@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,13 @@ def test_causal_models_are_left_alone(make: type[PreTrainedModel]) -> None:
     before = copy.deepcopy(model.model.state_dict())
     assert calibrate_bias(model, LINES) is None
     assert all(torch.equal(value, before[name]) for name, value in model.model.state_dict().items())
+
+
+def test_a_sentence_encoder_with_a_head_is_calibrated_too() -> None:
+    tokenizer = tiny.wordpiece_tokenizer()
+    model, encoder = made(tokenizer), replace(made(tokenizer), kind="sentence")
+    assert calibrate_bias(model, LINES) == calibrate_bias(encoder, LINES) is not None
+    assert torch.equal(bias_of(model), bias_of(encoder))
 
 
 def test_without_head_or_text_there_is_nothing_to_do() -> None:

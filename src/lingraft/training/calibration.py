@@ -59,10 +59,10 @@ def calibrate_bias(language_model: LanguageModel, text: TokenStream | Sequence[s
 
     text: in the model's language, lines or the stream of them under its tokenizer (`text_stream`). The bias of special
     tokens, which no mask hides, stays. The same model and text give the same bias. None, and nothing is done, for a
-    model of another kind, without a head, or without an output bias, and for a text without an ordinary token.
+    decoder, for a model without a head or without an output bias, and for a text without an ordinary token.
     """
     parameters = vocabulary_parameters(language_model.model)
-    if language_model.kind != "masked" or "bias" not in parameters or language_model.tokenizer.mask_token_id is None:
+    if language_model.kind == "causal" or "bias" not in parameters or language_model.tokenizer.mask_token_id is None:
         return None
     if not isinstance(text, TokenStream):
         text = text_stream(language_model, encode(language_model.tokenizer, list(text)))
