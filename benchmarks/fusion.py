@@ -6,11 +6,13 @@ set of sources for the same two vocabularies.
     python benchmarks/fusion.py MODEL --lab LAB --runs RUNS --work WORK --sets bitext,lexicon,vectors,all
     python benchmarks/fusion.py MODEL --lab LAB --runs RUNS --work WORK --sets all --pairs 1000,10000
     python benchmarks/fusion.py MODEL --lab LAB --runs RUNS --work WORK --trust lexicon=1,4 --trust vectors=0,0
+    python benchmarks/fusion.py MODEL --lab LAB --runs RUNS --work WORK --tests flores --seeds 3
 
 Sets: names of sources joined by ``+`` (bitext, lexicon: the package's own, dictionary: the lab's, vectors: trained on
 the lab's running text and aligned on the package's lexicon; spelling is always there), or ``all``: bitext, lexicon and
 vectors. --pairs: of the bitext the first so many. --trust KIND=RATE,MOST: in place of the package's. What was computed
-once (links, vectors) is kept in WORK. Settings are chosen on XNLI dev hypotheses, which are printed beside FLORES.
+once (links, vectors) is kept in WORK. Settings are chosen on XNLI dev hypotheses, which are printed beside FLORES
+(--tests takes some of them); --seeds: so many draws of the rows without evidence, whose scores are printed one by one.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ class Language:
         self.lab: Path = arguments.lab
         self.work: Path = arguments.work
         self.source, self.language = source, language
+        self.wanted, self.seeds = arguments.tests.split(","), arguments.seeds
         self.target = load_tokenizer(str(arguments.runs / f"none-{language}" / "target"))
 
     def counts(self, pairs: int | None) -> sparse.csr_matrix:
@@ -101,7 +104,7 @@ class Language:
 
     @cached_property
     def tests(self) -> dict[str, tuple[Any, list[str]]]:
-        """English embeddings and foreign sentences of each test set."""
+        """English embeddings and foreign sentences of each test set that is asked for."""
         flores = [list(read_lines(self.lab / "flores" / f"devtest.{side}.txt")) for side in ("en", self.language)]
         dev = [
             [line.split("\t")[1] for line in read_lines(lab_file(self.lab, f"xnli/dev.{side}.tsv"))][1:1501]
@@ -110,17 +113,20 @@ class Language:
         return {
             name: (embed_sentences(self.source, english), foreign)
             for name, (english, foreign) in {"xnli-dev": dev, "flores": flores}.items()
+            if name in self.wanted
         }
 
     def score(self, names: list[str], pairs: int | None, trust: dict[Provenance, Trust]) -> dict[str, Any]:
-        """Retrieval in percent, both directions, under a graft from these sources."""
+        """Retrieval in percent, both directions, under a graft from these sources; of several seeds, each."""
         evidence = [self.evidence(name, pairs) for name in names if name != "spelling"]
         table = build_table(self.source.tokenizer, self.target, evidence, trust)
-        model = graft(self.source, self.target, table)
-        result: dict[str, Any] = {}
-        for test, (english, foreign) in self.tests.items():
-            score = retrieval_scores(english, embed_sentences(model, foreign))
-            result[test] = [round(100 * score[side], 1) for side in ("en_to_xx", "xx_to_en")]
+        found: dict[str, list[list[float]]] = {test: [] for test in self.tests}
+        for seed in range(self.seeds):
+            model = graft(self.source, self.target, table, seed=seed)
+            for test, (english, foreign) in self.tests.items():
+                score = retrieval_scores(english, embed_sentences(model, foreign))
+                found[test].append([round(100 * score[side], 1) for side in ("en_to_xx", "xx_to_en")])
+        result: dict[str, Any] = {test: each if self.seeds > 1 else each[0] for test, each in found.items()}
         return result | {"shares": {name: round(share, 3) for name, share in table.shares().items()}}
 
 
@@ -144,6 +150,8 @@ def main() -> None:
     parser.add_argument("--languages", default=",".join(LANGUAGES))
     parser.add_argument("--sets", default="spelling,bitext,lexicon,dictionary,vectors,all")
     parser.add_argument("--pairs", default="0", help="sizes of the bitext, with commas between; 0 for all of it")
+    parser.add_argument("--tests", default="xnli-dev,flores")
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--trust", action="append", default=[])
     arguments = parser.parse_args()
     if arguments.lab is None:
