@@ -7,9 +7,10 @@ and ``flores/devtest.{en,XX}.txt``, named by --lab or LINGRAFT_LAB:
     python benchmarks/initialisers.py MODEL --lab LAB --out OUT
 
 All methods have the same inputs: a tokenizer trained on ``mono`` and the bitext, the bitext, the dictionary, word
-vectors of 100 dimensions trained on ``mono``, and a sample of ``mono``, on which the probe is too; --inputs leaves some
-out. A sentence encoder gets its language-modelling head once, for all languages. Every cell (a language and a method,
-all seeds) is a file in OUT and is not made again, so a run that was killed goes on where it was.
+vectors of 100 dimensions trained on ``mono``, and a sample of ``mono``, on which the probe is too; --inputs leaves
+some out. With ``--inputs vectors`` the dictionary serves to bring the vectors into one space and for nothing else. A
+sentence encoder gets its language-modelling head once, for all languages. Every cell (a language and a method, all
+seeds) is a file in OUT and is not made again, so a run that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ import lingraft
 from lingraft.cache import replacing, write_aside
 from lingraft.comparison import with_warm_head
 from lingraft.corpus import Counts, clean_text, read_text, sample_lines
-from lingraft.evidence import encode
-from lingraft.evidence.vectors import train_vectors, write_vectors
+from lingraft.evidence import build_table, encode, read_lexicons
+from lingraft.evidence.vectors import align_vectors, read_vectors, train_vectors, vector_evidence, write_vectors
 from lingraft.report import environment
-from lingraft.surgery import METHODS, load_model, save_model, save_tokenizer
+from lingraft.surgery import METHODS, load_model, load_tokenizer, save_model, save_tokenizer
 from lingraft.surgery.initialisers.files import read_pairs
 from lingraft.training import text_stream
 from lingraft.vocabulary import train_tokenizer
@@ -69,6 +70,16 @@ class Inputs:
 
     def lexicon(self, language: str) -> Path:
         return lab_file(self._lab, f"dictionaries/en-{language}.tsv")
+
+    def vector_table(self, language: str) -> Path:
+        """The translation table of word vectors alone, aligned on the dictionary."""
+        path = self._out / language / "vectors.npz"
+        if not path.is_file():
+            source, target = load_tokenizer(self.model()), load_tokenizer(self.tokenizer(language))
+            english, foreign = (read_vectors(self.vectors(side)) for side in ("en", language))
+            aligned = align_vectors(english, foreign, read_lexicons([str(self.lexicon(language))], language))
+            build_table(source, target, [vector_evidence(source, target, aligned)]).save(path)
+        return path
 
     def held_out(self, language: str) -> str:
         return ",".join(str(lab_file(self._lab, f"flores/devtest.{side}.txt")) for side in ("en", language))
@@ -127,10 +138,12 @@ def cell(arguments: argparse.Namespace, inputs: Inputs, language: str, method: s
     path = arguments.out / language / f"{name}.json"
     if not path.is_file():
         given = arguments.inputs
+        alone = given == ["vectors"] and method == "lingraft"
         made = lingraft.compare(
             inputs.model(), inputs.tokenizer(language), text=inputs.text(language), source_text=inputs.text("en"),
             bitext=inputs.bitext(language) if "bitext" in given else (),
             vectors=(inputs.vectors("en"), inputs.vectors(language)) if "vectors" in given else None,
+            table=inputs.vector_table(language) if alone else None,
             lexicon=inputs.lexicon(language) if "lexicon" in given else (), eval_bitext=inputs.held_out(language),
             methods=[method], probe_steps=arguments.steps, seeds=arguments.seeds, seed=arguments.seed,
             settings={"training.batch_size": arguments.batch_size}, on_progress=progress,

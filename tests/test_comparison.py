@@ -16,7 +16,7 @@ import tiny
 from conftest import as_tsv, on_disk
 from lingraft import comparison
 from lingraft.corpus import HeldOut
-from lingraft.errors import CorpusError, MissingExtraError, ModelError, RecipeError, RunError
+from lingraft.errors import CorpusError, MissingExtraError, ModelError, RecipeError, RunError, TableError
 from lingraft.evidence import encode
 from lingraft.machine import peak_memory_mb
 from lingraft.recipe import TrainingRecipe
@@ -128,6 +128,22 @@ def test_only_lingraft_calibrates_the_output_bias(
         assert made.calibrated == (method == "lingraft")
         assert (of_it.probes[0].before < before) == made.calibrated
         assert (of_it.probes[0].before == before) != made.calibrated
+
+
+def test_lingraft_works_from_a_table_that_is_given(
+    in_this_process: None, model_folder: Path, given: dict[str, Any], tmp_path: Path
+) -> None:
+    source, tokenizer = load_model(model_folder), load_tokenizer(given["tokenizer"])
+    made = initialise("lingraft", source.tokenizer, tokenizer, InputFiles(bitext=(given["bitext"],)).read("lingraft"))
+    made.table.save(tmp_path / "table.npz")
+    without = {name: value for name, value in given.items() if name != "bitext"}
+    results = [
+        lingraft.compare(model_folder, **arguments, source_text=given["text"], methods=["lingraft"], probe_steps=2)
+        for arguments in (given, without | {"table": tmp_path / "table.npz"})
+    ]
+    assert results[0].methods[0].probes == results[1].methods[0].probes
+    with pytest.raises(TableError, match="does not exist"):
+        lingraft.compare(model_folder, **without, source_text=given["text"], table=tmp_path / "none.npz")
 
 
 def test_the_same_seed_gives_the_same_numbers_whatever_else_is_compared(

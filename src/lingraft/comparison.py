@@ -140,6 +140,7 @@ def compare(
     bitext: Names = (),
     vectors: tuple[str | Path, str | Path] | None = None,
     lexicon: Names = (),
+    table: str | Path | None = None,
     eval_bitext: str | Path | None = None,
     to: str | None = None,
     methods: Sequence[str] | None = None,
@@ -152,21 +153,22 @@ def compare(
     """Makes the rows of a new vocabulary with each method and lets all of them go through the same short training.
 
     model: the English model, a folder or hub id. tokenizer: the new language's. text: of the new language, files or
-    hub data sets: some lines are held out to measure bits per byte, the others are for the probe (of more than 16
-    MB a sample) and for FOCUS. source_text: English text likewise; without it the bitext's English side. bitext,
-    vectors (English, foreign), lexicon (files, or ``builtin`` with the language's tag in ``to``): what methods work
-    from. eval_bitext: held-out sentence pairs for retrieval before the probe. methods: which, by default all whose
-    inputs are given. probe_steps: steps of the probe; 0 leaves the graft as it is. seeds: so many, from ``seed``
-    on; rows without evidence, batches and masks depend on them, and they are the same for all methods. settings:
-    keys of the recipe's training with dots, as in ``{"training.batch_size": 8}``. The same inputs and seed give the
-    same numbers on the same machine, seconds and memory aside.
+    hub data sets: some lines are held out to measure bits per byte, the others are for the probe (of more than 16 MB
+    a sample) and for FOCUS. source_text: English text likewise; without it the bitext's English side. bitext, vectors
+    (English, foreign), lexicon (files, or ``builtin`` with the language's tag in ``to``): what methods work from.
+    table: a file that lingraft works from instead of making its own. eval_bitext: held-out sentence pairs for
+    retrieval before the probe. methods: which, by default all whose inputs are given. probe_steps: steps of the
+    probe; 0 leaves the graft as it is. seeds: so many, from ``seed`` on; rows without evidence, batches and masks
+    depend on them, and they are the same for all methods. settings: keys of the recipe's training with dots, as in
+    ``{"training.batch_size": 8}``. The same inputs and seed give the same numbers on the same machine, seconds and
+    memory aside.
 
     Raises InputError for whatever is wrong with the inputs.
     """
     if probe_steps < 0 or seeds < 1:
         raise RecipeError(f"A probe has 0 steps or more and at least one seed; given: {probe_steps}, {seeds}.")
     files = InputFiles(
-        None, _names(bitext), (str(vectors[0]), str(vectors[1])) if vectors else None,
+        str(table) if table else None, _names(bitext), (str(vectors[0]), str(vectors[1])) if vectors else None,
         _names(lexicon), _names(text), to,
     )  # fmt: skip
     chosen = _methods(methods, files)

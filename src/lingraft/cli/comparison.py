@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -38,6 +39,9 @@ def compare(
     bitext: BitextOption = [],  # noqa: B006
     vectors: VectorPairOption = None,
     lexicon: LexiconOption = [],  # noqa: B006
+    table: Annotated[
+        Path | None, typer.Option("--table", help="A table made by lingraft table for these two: for lingraft.")
+    ] = None,
     to: ToOption = None,
     source_text: Annotated[
         list[str], typer.Option("--source-text", help="English text; without it the bitext's English side.")
@@ -68,7 +72,8 @@ def compare(
     with Display(quiet) as display:
         result = run(
             model, tokenizer, text=text, source_text=source_text, bitext=bitext,
-            vectors=split_vectors(vectors) if vectors else None, lexicon=lexicon, eval_bitext=eval_bitext, to=to,
+            vectors=split_vectors(vectors) if vectors else None, lexicon=lexicon, table=table,
+            eval_bitext=eval_bitext, to=to,
             methods=None if methods is None else [name.strip() for name in methods.split(",")],
             probe_steps=probe_steps, seeds=seeds, seed=seed, settings=dict(map(read_setting, settings)),
             on_progress=display,
