@@ -12,7 +12,14 @@ from scipy.stats import ortho_group
 from lingraft.errors import CorpusError, RecipeError
 from lingraft.evidence.alignment import Lexicon
 from lingraft.evidence.vectors import WordVectors, align_vectors
-from lingraft.evidence.vectors.alignment import Pairs, identical_words, lexicon_anchors, normalised, procrustes
+from lingraft.evidence.vectors.alignment import (
+    Pairs,
+    identical_words,
+    lexicon_anchors,
+    normalised,
+    procrustes,
+    shared_space,
+)
 
 N, D = 1500, 20
 
@@ -80,15 +87,77 @@ def test_normalised_rows_are_unit_and_zero_ones_stay():
 
 
 def test_a_small_lexicon_finds_the_whole_turn(languages):
-    english, foreign, turn = languages
+    english, foreign, _ = languages
     aligned = align_vectors(english, foreign, lexicon([(f"e{k}", f"f{k}") for k in range(100)]))
     assert aligned.kind == "lexicon"
     assert aligned.anchors == 100
     assert math.isnan(aligned.precision), "too few to hold some out"
     assert right(aligned) > 0.999
-    np.testing.assert_allclose(aligned.rotation, turn.T, atol=0.02)
     assert aligned.foreign.matrix.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(aligned.foreign.matrix, axis=1), 1, atol=1e-5)
+
+
+def test_without_whitening_the_space_is_the_english_one(languages):
+    english, foreign, turn = languages
+    entries = lexicon([(f"e{k}", f"f{k}") for k in range(100)])
+    aligned = align_vectors(english, foreign, entries, whiten=False)
+    np.testing.assert_array_equal(aligned.english_map, np.eye(D))
+    np.testing.assert_allclose(aligned.foreign_map, turn.T, atol=0.02)
+    np.testing.assert_allclose(aligned.foreign_map @ aligned.foreign_map.T, np.eye(D), atol=1e-10)
+    assert right(aligned) > 0.999
+
+
+def test_the_shared_space_is_that_of_canonical_correlations():
+    random = np.random.default_rng(6)
+    common = random.normal(size=(4000, 3))
+    mixing = [random.normal(size=(6, 6)) for _ in range(2)]
+    ours, theirs = (np.hstack([common, random.normal(size=(4000, 3))]) @ turn for turn in mixing)
+    rows = np.arange(4000)
+    one, other = shared_space(theirs, ours, Pairs(rows, rows, np.ones(4000)))
+    left, right = ours @ one, theirs @ other
+    weights = np.linalg.norm(left, axis=0) / np.sqrt(4000)
+    np.testing.assert_allclose(weights[:3], 1, atol=0.02)
+    assert weights[3:].max() < 0.3, "what the languages do not share weighs little"
+    for k in range(3):  # canonical correlations of 1: three dimensions of the six are common
+        assert np.corrcoef(left[:, k], right[:, k])[0, 1] > 0.99
+    covariance = left[:, :3].T @ left[:, :3] / 4000
+    np.testing.assert_allclose(covariance, np.eye(3), atol=0.03)
+
+
+def test_few_pairs_whiten_only_what_they_tell_about():
+    random = np.random.default_rng(8)
+    matrix = random.normal(size=(5000, 40)) * np.linspace(1, 3, 40)
+    few = Pairs(np.arange(20), np.arange(20), np.ones(20))
+    one, other = shared_space(matrix, matrix, few)
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    assert np.linalg.matrix_rank(one, tol=1e-3) == 20, "dimensions that no pair speaks of have no weight"
+    assert np.linalg.norm(matrix @ one, axis=1).max() < 20
+
+
+def test_a_large_lexicon_is_not_refined(languages, monkeypatch):
+    english, foreign, _ = languages
+    entries = lexicon([(f"e{k}", f"f{k}") for k in range(400)])
+    assert align_vectors(english, foreign, entries).pairs > 400
+    monkeypatch.setattr("lingraft.evidence.vectors.alignment.ENOUGH_ANCHORS", 400)
+    assert align_vectors(english, foreign, entries).pairs == 400
+    assert align_vectors(english, foreign, entries, rounds=5).pairs > 400
+
+
+def test_frequent_anchors_weigh_more(languages):
+    english, foreign, _ = languages
+    # the translations of rare words are wrong
+    true = [(f"e{k}", f"f{k}") for k in range(60)]
+    wrong = [(f"e{k}", f"f{(k * 7 + 1) % N}") for k in range(60, 400)]
+
+    def counted(vectors, first):
+        counts = np.array([10_000 if int(word[1:]) < first else 1 for word in vectors.words])
+        return WordVectors(vectors.words, vectors.matrix, counts)
+
+    entries = lexicon(true + wrong)
+    counts, none = (
+        right(align_vectors(counted(english, first), counted(foreign, first), entries, rounds=0)) for first in (60, 0)
+    )
+    assert counts > none + 0.1
 
 
 def test_refinement_mends_a_lexicon_that_is_half_wrong(languages):

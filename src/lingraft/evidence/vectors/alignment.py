@@ -1,10 +1,13 @@
-"""Word vectors of two languages in one space: an orthogonal map, from anchors, refined by what it finds itself.
+"""Word vectors of two languages in one space: from anchors, refined by what they find themselves.
 
 1. Vectors are made unit length, centred, and made unit length again (Artetxe, Labaka & Agirre 2016).
 2. The orthogonal map that brings anchors nearest to their translations (Procrustes: Xing et al. 2015). Anchors are the
-   entries of a lexicon, or else the words that are written the same in both languages: numbers, names, loans.
+   entries of a lexicon, or else the words that are written the same in both languages: numbers, names, loans. They
+   weigh as the square root of the frequency of the rarer word: vectors of rare words are mostly noise.
 3. Words that are each other's nearest neighbour by CSLS become the pairs of the next map (Lample et al. 2018), with the
    anchors among them, as often as that finds better translations.
+4. By the pairs of the last map both languages are turned into the space of what they share: whitened, turned, and every
+   dimension weighted by how well the languages agree in it (Artetxe, Labaka & Agirre 2018).
 """
 
 from __future__ import annotations
@@ -22,28 +25,35 @@ from ..alignment.lexicon import Lexicon
 from .files import WordVectors
 from .similarity import nearest, neighbourhood, scaled_for_csls, unit
 
+#: with so many pairs nothing is refined if nobody asks for it: what refinement finds is worse than a dictionary
+ENOUGH_ANCHORS = 5000
+_ROUNDS = 5
 #: with fewer pairs of words than this there is nothing to start from
 MIN_ANCHORS = 50
 #: one in so many anchor words is left out of the map that is judged by them
 _HELD_OUT = 10
+#: dimensions that vary less than this share of the one that varies most are not whitened further
+_LEAST_VARIANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class AlignedVectors:
     """Word vectors of two languages in one space, unit length.
 
-    english, foreign: words and counts as they were given, vectors centred, unit and, of foreign, mapped. rotation:
-    float64, shape (d, d), orthogonal; unit foreign rows times it are in the English space. anchors: how many pairs of
-    words it started from, of which kind. pairs: how many pairs the last map was made of, and rounds: how many
-    refinements it took. similarity: mean CSLS of the frequent foreign words to the English word nearest to each, by
-    which maps of the same vectors can be compared (Lample et al. 2018, section 3). precision: share of held-out anchor
-    words, translated by the map that the others gave after refinement, whose nearest English word by CSLS is a
-    translation; NaN where there were too few anchors to hold some out.
+    english, foreign: words and counts as they were given, vectors centred and mapped. english_map, foreign_map:
+    float64, shape (d, d); centred rows of unit length times these are in the common space. If that was not whitened
+    it is the English one: the one is the identity, the other orthogonal. anchors: how many pairs of words it started
+    from, of which kind. pairs: how many pairs the last map was made of, and rounds: how many refinements it took.
+    similarity: mean CSLS of the frequent foreign words to the English word nearest to each, by which maps of the same
+    vectors can be compared (Lample et al. 2018, section 3). precision: share of held-out anchor words, translated by
+    the map that the others gave after refinement, whose nearest English word by CSLS is a translation; NaN where
+    there were too few anchors to hold some out.
     """
 
     english: WordVectors
     foreign: WordVectors
-    rotation: Array
+    english_map: Array
+    foreign_map: Array
     anchors: int
     kind: Literal["lexicon", "identical"]
     pairs: int
@@ -57,21 +67,23 @@ def align_vectors(
     foreign: WordVectors,
     lexicon: Lexicon | None = None,
     *,
-    rounds: int = 5,
+    rounds: int | None = None,
     words: int = 20_000,
     neighbours: int = 10,
+    whiten: bool = True,
 ) -> AlignedVectors:
-    """Brings foreign word vectors into the space of the English ones.
+    """Brings word vectors of two languages into one space.
 
     lexicon: its entries of single words are the anchors, weighted by p(English | foreign) where that is known, else
-    shared among the entries of the foreign word; without one, words written the same in both. rounds: refinements at
-    most (0 for none). words: how many of the most frequent words of each language take part in a refinement.
-    neighbours: k of CSLS.
+    shared among the entries of the foreign word, and by the frequency of the rarer word; without one, words written
+    the same in both. rounds: refinements at most, 0 for none; None: 5, or none where there are 5,000 anchors. words:
+    how many of the most frequent words of each language take part in a refinement. neighbours: k of CSLS. whiten:
+    whether the last step is taken, which leaves the English space.
 
     Raises CorpusError for vectors of different dimensions and for fewer than 50 anchors, RecipeError for impossible
     settings.
     """
-    if rounds < 0 or words < 1 or neighbours < 1:
+    if (rounds or 0) < 0 or words < 1 or neighbours < 1:
         raise RecipeError(f"{rounds} rounds, {words} words, {neighbours} neighbours: 0, 1 and 1 is the least of each.")
     if english.dimension != foreign.dimension:
         raise CorpusError(
@@ -81,20 +93,29 @@ def align_vectors(
     anchors = identical_words(english, foreign) if lexicon is None else lexicon_anchors(english, foreign, lexicon)
     if anchors.rows.size < MIN_ANCHORS:
         raise CorpusError(_too_few(anchors.rows.size, lexicon))
+    if rounds is None:
+        rounds = 0 if anchors.rows.size >= ENOUGH_ANCHORS else _ROUNDS
     ours, theirs = normalised(english.matrix), normalised(foreign.matrix)
     held_out = anchors.rows % _HELD_OUT == 0 if np.unique(anchors.rows).size >= _HELD_OUT * MIN_ANCHORS else None
+    rarer = np.minimum(foreign.frequencies[anchors.rows], english.frequencies[anchors.columns])
+    anchors = replace(anchors, weights=anchors.weights * np.sqrt(rarer / rarer.max()))
     seeds = anchors if held_out is None else anchors.select(~held_out)
     search = _Search(ours[:words], theirs[:words], neighbours)
     rotation, used, done, similarity = _refined(ours, theirs, seeds, search, rounds)
     precision = math.nan
     if held_out is not None:
-        precision = _precision(search, theirs @ rotation, anchors.select(held_out & (anchors.columns < words)))
+        one, other = _maps(ours, theirs, used, rotation, whiten)
+        judge = _Search(_mapped(ours[:words], one), _mapped(theirs[:words], other), neighbours)
+        precision = _precision(judge, _mapped(theirs, other), anchors.select(held_out & (anchors.columns < words)))
         # those that were held out have been of use and may help now
-        rotation = procrustes(theirs, ours, _together(anchors, used))
+        used = _together(anchors, used)
+        rotation = procrustes(theirs, ours, used)
+    one, other = _maps(ours, theirs, used, rotation, whiten)
     return AlignedVectors(
-        replace(english, matrix=ours),
-        replace(foreign, matrix=np.asarray(theirs @ rotation, np.float32)),
-        rotation,
+        replace(english, matrix=_mapped(ours, one)),
+        replace(foreign, matrix=_mapped(theirs, other)),
+        one,
+        other,
         int(anchors.rows.size),
         "identical" if lexicon is None else "lexicon",
         int(used.rows.size),
@@ -169,6 +190,45 @@ def procrustes(foreign: Array, english: Array, pairs: Pairs) -> Array:
     weighted = foreign[pairs.rows].astype(np.float64) * pairs.weights[:, None]
     left, _, right = np.linalg.svd(weighted.T @ english[pairs.columns])
     return np.asarray(left @ right, np.float64)
+
+
+def shared_space(foreign: Array, english: Array, pairs: Pairs) -> tuple[Array, Array]:
+    """The maps of English and of foreign vectors, float64 (d, d) each, into the space of what they share.
+
+    Both are whitened by the covariance of their words in the pairs; the singular vectors of the pairs' cross covariance
+    turn them, and the square roots of its singular values, the largest made 1, weigh the dimensions.
+    """
+    one, other = _whitening(english, pairs.columns, pairs.weights), _whitening(foreign, pairs.rows, pairs.weights)
+    share = pairs.weights / pairs.weights.sum()
+    ours, theirs = english[pairs.columns] @ one, foreign[pairs.rows] @ other
+    left, values, right = np.linalg.svd((theirs * share[:, None]).T @ ours)
+    weights = np.sqrt(values / max(values[0], np.finfo(float).tiny))
+    return np.asarray(one @ right.T * weights, np.float64), np.asarray(other @ left * weights, np.float64)
+
+
+def _whitening(matrix: Array, rows: Array, weights: Array) -> Array:
+    """The symmetric map, float64 (d, d), after which these rows have the unit matrix as covariance (about zero).
+
+    All rows together count like d of the pairs, so that few pairs do not whiten what they do not tell about.
+    """
+    chosen, every = matrix[rows].astype(np.float64), matrix.astype(np.float64)
+    dimension = matrix.shape[1]
+    pairs = weights.sum() ** 2 / (weights**2).sum()  # as many of equal weight would be as good
+    own = (chosen * (weights / weights.sum())[:, None]).T @ chosen
+    covariance = (pairs * own + dimension * (every.T @ every) / len(every)) / (pairs + dimension)
+    values, vectors = np.linalg.eigh(covariance)
+    # what hardly varies is noise, and is not to be blown up
+    return np.asarray(vectors / np.sqrt(np.maximum(values, _LEAST_VARIANCE * values[-1])) @ vectors.T)
+
+
+def _maps(english: Array, foreign: Array, pairs: Pairs, rotation: Array, whiten: bool) -> tuple[Array, Array]:
+    """Of both languages, English first."""
+    return shared_space(foreign, english, pairs) if whiten else (np.eye(english.shape[1]), rotation)
+
+
+def _mapped(matrix: Array, by: Array) -> Array:
+    """Float32, rows of unit length."""
+    return unit(np.asarray(matrix @ by, np.float32))
 
 
 class _Search:

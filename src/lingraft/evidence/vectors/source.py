@@ -13,7 +13,7 @@ from .subwords import token_vectors
 
 #: sharper than the paper's cosines at temperature 1, under which a row is spread over dozens of tokens
 ACTIVATION: Activation = "sparsemax"
-TEMPERATURE = 0.1
+TEMPERATURE = 0.2
 CSLS = 10
 
 

@@ -68,7 +68,7 @@ def ramen(
         counts = hard_link_counts(inputs.pairs, source, target, on_progress=inputs.on_progress)
         evidence = Evidence.from_counts(Provenance.bitext, counts)
     elif inputs.english_vectors is not None and inputs.foreign_vectors is not None:
-        aligned = align_vectors(inputs.english_vectors, inputs.foreign_vectors, inputs.lexicon)
+        aligned = align_vectors(inputs.english_vectors, inputs.foreign_vectors, inputs.lexicon, whiten=False)
         evidence = vector_evidence(source, target, aligned, activation="sparsemax", temperature=1.0, csls=0)
     else:
         raise ValueError("RAMEN works from a bitext or from word vectors of both languages")
