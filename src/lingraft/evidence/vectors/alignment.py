@@ -5,7 +5,7 @@
    entries of a lexicon, or else the words that are written the same in both languages: numbers, names, loans. They
    weigh as the square root of the frequency of the rarer word: vectors of rare words are mostly noise.
 3. Words that are each other's nearest neighbour by CSLS become the pairs of the next map (Lample et al. 2018), with the
-   anchors among them, as often as that finds better translations.
+   anchors among them, as often as that finds better translations. They are weighed in the same way.
 4. By the pairs of the last map both languages are turned into the space of what they share: whitened, turned, and every
    dimension weighted by how well the languages agree in it (Artetxe, Labaka & Agirre 2018).
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -97,11 +98,15 @@ def align_vectors(
         rounds = 0 if anchors.rows.size >= ENOUGH_ANCHORS else _ROUNDS
     ours, theirs = normalised(english.matrix), normalised(foreign.matrix)
     held_out = anchors.rows % _HELD_OUT == 0 if np.unique(anchors.rows).size >= _HELD_OUT * MIN_ANCHORS else None
-    rarer = np.minimum(foreign.frequencies[anchors.rows], english.frequencies[anchors.columns])
-    anchors = replace(anchors, weights=anchors.weights * np.sqrt(rarer / rarer.max()))
+
+    def reliable(pairs: Pairs) -> Pairs:
+        rarer = np.minimum(foreign.frequencies[pairs.rows], english.frequencies[pairs.columns])
+        return replace(pairs, weights=pairs.weights * np.sqrt(rarer))
+
+    anchors = reliable(anchors)
     seeds = anchors if held_out is None else anchors.select(~held_out)
     search = _Search(ours[:words], theirs[:words], neighbours)
-    rotation, used, done, similarity = _refined(ours, theirs, seeds, search, rounds)
+    rotation, used, done, similarity = _refined(ours, theirs, seeds, search, rounds, reliable)
     precision = math.nan
     if held_out is not None:
         one, other = _maps(ours, theirs, used, rotation, whiten)
@@ -254,12 +259,17 @@ class _Search:
         return nearest(*scaled_for_csls(mapped[rows], self._english, r_english))[0]
 
 
-def _refined(ours: Array, theirs: Array, seeds: Pairs, search: _Search, rounds: int) -> tuple[Array, Pairs, int, float]:
-    """The map, the pairs it is made of, how many refinements were of use, and its similarity."""
+def _refined(
+    ours: Array, theirs: Array, seeds: Pairs, search: _Search, rounds: int, reliable: Callable[[Pairs], Pairs]
+) -> tuple[Array, Pairs, int, float]:
+    """The map, the pairs it is made of, how many refinements were of use, and its similarity.
+
+    reliable: weighs what is found, as the seeds are weighed.
+    """
     used, rotation = seeds, procrustes(theirs, ours, seeds)
     found, similarity = search.mutual(rotation)
     for done in range(rounds):
-        pairs = _together(seeds, found)
+        pairs = _together(seeds, reliable(found))
         candidate = procrustes(theirs, ours, pairs)
         found, better = search.mutual(candidate)
         if better <= similarity:
