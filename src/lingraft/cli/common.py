@@ -51,6 +51,9 @@ VectorPairOption = Annotated[
     typer.Option("--vectors", help="Word vectors EN_FILE,XX_FILE: .vec, plain or compressed, or fastText .bin."),
 ]
 ToOption = Annotated[str | None, typer.Option("--to", help="The new language, for --lexicon builtin.")]
+TableOption = Annotated[
+    Path | None, typer.Option("--table", help="A table made by lingraft table for these two: for lingraft.")
+]
 
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read weights that are a pickle (.bin) too; no code in it is run.")

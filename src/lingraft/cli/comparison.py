@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,6 +20,7 @@ from .common import (
     Model,
     Quiet,
     Seed,
+    TableOption,
     TextOption,
     Tokenizer,
     ToOption,
@@ -39,9 +39,7 @@ def compare(
     bitext: BitextOption = [],  # noqa: B006
     vectors: VectorPairOption = None,
     lexicon: LexiconOption = [],  # noqa: B006
-    table: Annotated[
-        Path | None, typer.Option("--table", help="A table made by lingraft table for these two: for lingraft.")
-    ] = None,
+    table: TableOption = None,
     to: ToOption = None,
     source_text: Annotated[
         list[str], typer.Option("--source-text", help="English text; without it the bitext's English side.")

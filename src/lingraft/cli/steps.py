@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +19,7 @@ from .common import (
     Out,
     Quiet,
     Seed,
+    TableOption,
     TextOption,
     Tokenizer,
     ToOption,
@@ -88,9 +88,7 @@ def init(
     model: Model,
     tokenizer: Tokenizer,
     out: Out,
-    table: Annotated[
-        Path | None, typer.Option("--table", help="A table made by lingraft table for these two: for lingraft.")
-    ] = None,
+    table: TableOption = None,
     method: Annotated[
         str, typer.Option("--method", help="lingraft, ramen, wechsel, focus, mean or random.")
     ] = "lingraft",

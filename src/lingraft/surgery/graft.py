@@ -62,7 +62,7 @@ def table_initialisation(table: TranslationTable, method: TableMethod = "lingraf
     sets them to the mean, but for those of special tokens.
     """
     if method == "lingraft":
-        return Initialisation(table, "normal", balanced=True)
+        return Initialisation.lingraft(table)
     special = table.provenance == Provenance.special
     alone = TranslationTable(
         sparse.csr_matrix(sparse.diags(special.astype(np.float32)) @ table.matrix, dtype=np.float32),

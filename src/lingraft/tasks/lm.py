@@ -126,8 +126,7 @@ def evaluate_lm(
                 hidden = mask_tokens(
                     torch.from_numpy(ids.astype(np.int64)), special, side.mask_id, mask_rate, generator
                 )
-                batch = Masked(*(part.to(device) for part in hidden))
-                total.append(masked_loss(language_model.model, batch).sum(1).cpu().numpy())
+                total.append(masked_loss(language_model.model, hidden.to(device)).sum(1).cpu().numpy())
                 predicted.append(hidden.weights.sum(1).numpy())
     blocks = Counts(np.concatenate(total), np.concatenate(predicted))
     n_bytes = sum(len(line.encode()) for line in lines)

@@ -26,7 +26,7 @@ from ..surgery import LanguageModel, vocabulary_parameters
 from .data import text_stream
 from .encoder import embed_tokens, head_logits, hidden_states
 from .language_modelling import Side, special_tokens
-from .masking import Masked, generator_for, mask_tokens
+from .masking import generator_for, mask_tokens
 
 Array = np.ndarray[Any, Any]
 
@@ -72,7 +72,7 @@ def calibrate_bias(language_model: LanguageModel, text: TokenStream | Sequence[s
     if not total:
         return None
     bias = parameters["bias"]
-    mean = np.maximum(_mean_prediction(language_model, text, special), _FLOOR)
+    mean = np.maximum(_mean_prediction(Side(language_model, text, _LENGTH)), _FLOOR)
     mean /= mean[~special].sum()  # among what can be hidden
     share = (counts + _PRIOR_TOKENS * mean) / (total + _PRIOR_TOKENS)
     step = np.where(special, 0, np.log(share / mean))
@@ -83,23 +83,22 @@ def calibrate_bias(language_model: LanguageModel, text: TokenStream | Sequence[s
     return Calibration(int(total), float((frequency * np.log(frequency / mean[seen])).sum()))
 
 
-def _mean_prediction(language_model: LanguageModel, text: TokenStream, special: Array) -> Array:
+def _mean_prediction(side: Side) -> Array:
     """The model's probabilities of all tokens, float64 (tokens,), averaged over masks that are spread over the text."""
-    side = Side(language_model, text, _LENGTH)
     model = side.model
     device = next(model.parameters()).device
     blocks = np.unique(np.linspace(0, side.blocks.n_blocks - 1, _BLOCKS).round().astype(np.int64))
-    ordinary = torch.from_numpy(special)
-    total = torch.zeros(special.size, dtype=torch.float64)
+    special = torch.from_numpy(side.special)
+    total = torch.zeros(side.n_tokens, dtype=torch.float64)
     masks = 0.0
     with torch.inference_mode():
         for number, start in enumerate(range(0, blocks.size, _BATCH)):
             ids = torch.from_numpy(side.blocks.take(blocks[start : start + _BATCH]).astype(np.int64))
             # drawn on the CPU, whatever the device, so that every machine hides the same tokens
-            masked = mask_tokens(ids, ordinary, side.mask_id, _MASK_RATE, generator_for(torch.device("cpu"), number))
-            masked = Masked(*(part.to(device) for part in masked))
+            generator = generator_for(torch.device("cpu"), number)
+            masked = mask_tokens(ids, special, side.mask_id, _MASK_RATE, generator).to(device)
             hidden = hidden_states(model, embed_tokens(model, masked.ids), masked.positions)
-            predicted = head_logits(model, hidden)[..., : special.size].float().softmax(-1)
+            predicted = head_logits(model, hidden)[..., : side.n_tokens].float().softmax(-1)
             predicted = predicted * masked.weights.unsqueeze(-1)
             total += predicted.flatten(0, -2).sum(0, dtype=torch.float64).cpu()
             masks += float(masked.weights.sum())

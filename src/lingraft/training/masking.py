@@ -32,6 +32,10 @@ class Masked(NamedTuple):
         """Some of the rows."""
         return Masked(*(part[start:stop] for part in self))
 
+    def to(self, device: torch.device) -> Masked:
+        """The same on another device."""
+        return Masked(*(part.to(device) for part in self))
+
 
 def mask_tokens(
     ids: Tensor, special: Tensor, mask_id: int, rate: float, generator: torch.Generator,

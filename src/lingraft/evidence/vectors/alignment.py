@@ -106,16 +106,16 @@ def align_vectors(
     anchors = reliable(anchors)
     seeds = anchors if held_out is None else anchors.select(~held_out)
     search = _Search(ours[:words], theirs[:words], neighbours)
-    rotation, used, done, similarity = _refined(ours, theirs, seeds, search, rounds, reliable)
+    used, done, similarity = _refined(ours, theirs, seeds, search, rounds, reliable)
     precision = math.nan
     if held_out is not None:
-        one, other = _maps(ours, theirs, used, rotation, whiten)
-        judge = _Search(_mapped(ours[:words], one), _mapped(theirs[:words], other), neighbours)
-        precision = _precision(judge, _mapped(theirs, other), anchors.select(held_out & (anchors.columns < words)))
+        one, other = _maps(ours, theirs, used, whiten)
+        mapped = _mapped(theirs, other)
+        judge = _Search(_mapped(ours[:words], one), mapped[:words], neighbours)
+        precision = _precision(judge, mapped, anchors.select(held_out & (anchors.columns < words)))
         # those that were held out have been of use and may help now
         used = _together(anchors, used)
-        rotation = procrustes(theirs, ours, used)
-    one, other = _maps(ours, theirs, used, rotation, whiten)
+    one, other = _maps(ours, theirs, used, whiten)
     return AlignedVectors(
         replace(english, matrix=_mapped(ours, one)),
         replace(foreign, matrix=_mapped(theirs, other)),
@@ -226,9 +226,11 @@ def _whitening(matrix: Array, rows: Array, weights: Array) -> Array:
     return np.asarray(vectors / np.sqrt(np.maximum(values, _LEAST_VARIANCE * values[-1])) @ vectors.T)
 
 
-def _maps(english: Array, foreign: Array, pairs: Pairs, rotation: Array, whiten: bool) -> tuple[Array, Array]:
-    """Of both languages, English first."""
-    return shared_space(foreign, english, pairs) if whiten else (np.eye(english.shape[1]), rotation)
+def _maps(english: Array, foreign: Array, pairs: Pairs, whiten: bool) -> tuple[Array, Array]:
+    """Of both languages, English first, as these pairs give them."""
+    if whiten:
+        return shared_space(foreign, english, pairs)
+    return np.eye(english.shape[1]), procrustes(foreign, english, pairs)
 
 
 def _mapped(matrix: Array, by: Array) -> Array:
@@ -261,21 +263,20 @@ class _Search:
 
 def _refined(
     ours: Array, theirs: Array, seeds: Pairs, search: _Search, rounds: int, reliable: Callable[[Pairs], Pairs]
-) -> tuple[Array, Pairs, int, float]:
-    """The map, the pairs it is made of, how many refinements were of use, and its similarity.
+) -> tuple[Pairs, int, float]:
+    """The pairs that the best map is made of, how many refinements were of use, and its similarity.
 
     reliable: weighs what is found, as the seeds are weighed.
     """
-    used, rotation = seeds, procrustes(theirs, ours, seeds)
-    found, similarity = search.mutual(rotation)
+    used = seeds
+    found, similarity = search.mutual(procrustes(theirs, ours, seeds))
     for done in range(rounds):
         pairs = _together(seeds, reliable(found))
-        candidate = procrustes(theirs, ours, pairs)
-        found, better = search.mutual(candidate)
+        found, better = search.mutual(procrustes(theirs, ours, pairs))
         if better <= similarity:
-            return rotation, used, done, similarity
-        rotation, used, similarity = candidate, pairs, better
-    return rotation, used, rounds, similarity
+            return used, done, similarity
+        used, similarity = pairs, better
+    return used, rounds, similarity
 
 
 def _together(anchors: Pairs, found: Pairs) -> Pairs:

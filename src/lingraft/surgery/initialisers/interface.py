@@ -72,6 +72,11 @@ class Initialisation:
     balanced: bool = False
     calibrated: bool = False
 
+    @classmethod
+    def lingraft(cls, table: TranslationTable) -> Initialisation:
+        """What this project does with a table."""
+        return cls(table, "normal", balanced=True, calibrated=True)
+
 
 @dataclass(frozen=True, eq=False)
 class InitialiserInputs:

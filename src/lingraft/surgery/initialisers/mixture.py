@@ -20,7 +20,7 @@ def lingraft(
         evidence, _ = sources_of(inputs).gather(source, target, inputs.on_progress)
         table = build_table(source, target, evidence)
     table.check_tokenizers(source, target)
-    return Initialisation(table, "normal", balanced=True, calibrated=True)
+    return Initialisation.lingraft(table)
 
 
 def sources_of(inputs: InitialiserInputs) -> Sources:
