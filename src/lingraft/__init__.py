@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ModelError,
         OutputError,
         RecipeError,
+        RepositoryError,
         RunError,
         SelfCheckError,
         StoppedError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .evidence import Provenance, TranslationTable, build_table
     from .evidence.alignment import AlignerSettings, Alignment, AlignmentModel, align, score_alignment
     from .inputs import Lines
+    from .push import PushResult, push
     from .recipe import Recipe
     from .surgery import LanguageModel, graft, load_model, save_model
     from .taskruns import evaluate, finetune
@@ -61,8 +63,10 @@ _HOMES = {
     "ModelError": "errors",
     "OutputError": "errors",
     "Provenance": "evidence",
+    "PushResult": "push",
     "Recipe": "recipe",
     "RecipeError": "errors",
+    "RepositoryError": "errors",
     "RunError": "errors",
     "SelfCheckError": "errors",
     "StoppedError": "errors",
@@ -79,6 +83,7 @@ _HOMES = {
     "finetune": "taskruns",
     "graft": "surgery",
     "load_model": "surgery",
+    "push": "push",
     "resume": "transfer",
     "save_model": "surgery",
     "score_alignment": "evidence.alignment",
@@ -103,8 +108,10 @@ __all__ = [
     "ModelError",
     "OutputError",
     "Provenance",
+    "PushResult",
     "Recipe",
     "RecipeError",
+    "RepositoryError",
     "RunError",
     "SelfCheckError",
     "StoppedError",
@@ -121,6 +128,7 @@ __all__ = [
     "finetune",
     "graft",
     "load_model",
+    "push",
     "resume",
     "save_model",
     "score_alignment",

@@ -15,6 +15,9 @@ from typing import Any
 
 from .errors import OutputError
 
+#: the card of a model, in its folder
+CARD = "README.md"
+
 
 def digest(value: Any) -> str:
     """SHA-256 (64 hex digits) of a JSON-able value, independent of the order of keys."""
@@ -31,10 +34,14 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the relative names and contents of all files that make a model, hidden ones left out."""
+    """SHA-256 over the relative names and contents of all files that make a model.
+
+    Hidden files and its card are left out: a model is the same whatever is said of it.
+    """
     files = sorted(
         path for path in folder.rglob("*")
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path != folder / CARD
     )  # fmt: skip
     return digest([(str(path.relative_to(folder)), file_digest(path)) for path in files])
 

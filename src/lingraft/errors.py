@@ -7,6 +7,7 @@
     │   ├── ModelError         a model folder or a tokenizer
     │   ├── TableError         a translation table, or one made for other tokenizers
     │   ├── OutputError        the output folder holds something else
+    │   ├── RepositoryError    a repository of the hub: its name, who may see it, who may write there
     │   └── MissingExtraError  an optional package is not installed; the message has the pip line
     ├── RunError               the input was fine and the run failed; exit status 1
     │   └── SelfCheckError     a model that was written is not what it should be
@@ -49,6 +50,10 @@ class TableError(InputError):
 
 class OutputError(InputError):
     """The output folder is in the way."""
+
+
+class RepositoryError(InputError):
+    """A repository of the Hugging Face hub cannot be written: its name, its visibility, or who is logged in."""
 
 
 class MissingExtraError(InputError):

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import correspondence, stages, texts
-from .cache import StageCache, digest, publish, remove_leftovers, write_aside
+from .cache import CARD, StageCache, digest, publish, remove_leftovers, write_aside
 from .errors import RecipeError
 from .evidence import BUILTIN, has_builtin
 from .processes import processes
 from .recipe import ONLY, Recipe
-from .report import environment, peak_memory_mb
+from .report import environment, peak_memory_mb, write_card
 from .surgery import PICKLES, LanguageModel, load_model, resolve_model, without_weights
 from .training import check_activations, check_objective, check_share, natural_objective, resolve_training
 
@@ -113,7 +113,16 @@ class Run:
             publish(trained.targets[name] if trained else languages[name].graft.folder, folder / "target")
         publish(trained.source if trained else source_folder, self.directory / "source", PICKLES)
         self._conclude(source, next(iter(inputs.values())).model_digest)
+        self._write_cards(source_folder)
         return self.report
+
+    def _write_cards(self, source_folder: Path) -> None:
+        """Puts a card beside each model; the base model's own, which it replaces, is where its licence is read."""
+        path = source_folder / CARD
+        base = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+        for language, folder in self.folders.items():
+            write_card(folder / "target", self.recipe, self.report, language, base)
+        write_card(self.directory / "source", self.recipe, self.report, None, base)
 
     def _source(self) -> Path:
         """The folder of the source model, with its weights as safetensors."""

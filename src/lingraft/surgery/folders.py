@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..cache import CARD
 from ..errors import ModelError
 
 #: at least one of these belongs to every tokenizer
@@ -29,7 +30,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
 #: files of a sentence-transformers folder that describe the pipeline around the transformer
 _PIPELINE_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
 
-_FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+_FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", CARD)
 
 #: weights as a pickle, in one file or several
 _PICKLES = "pytorch_model*.bin"
