@@ -1,4 +1,4 @@
-# make demo | test | lint | format | clean | help
+# make demo | test | lint | format | dist | test-wheel | clean | help
 
 PYTHON ?= python3
 ARGS ?=
@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format dist test-wheel clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,8 @@ help:
 	@echo 'make test     the tests; ARGS="..." goes to pytest'
 	@echo 'make lint     ruff and mypy, changing nothing'
 	@echo 'make format   let ruff mend and format'
+	@echo 'make dist     the sdist, and the wheel made of it, into dist'
+	@echo 'make test-wheel   the tests on that wheel, installed, in place of this tree'
 	@echo 'make clean    remove builds and caches, keep $(VENV)'
 	@echo
 	@echo 'The first of them installs into $(VENV); PYTHON=python3.12 chooses the interpreter.'
@@ -45,6 +47,21 @@ lint: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# By the backend that is installed, so that nothing is fetched.
+dist: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+# Whatever the tests say, the tree is what is installed in the end.
+test-wheel: dist
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+	@status=0; { \
+		cd tests && ../$(BIN)/python -c 'import lingraft, sys; sys.exit("site-packages" not in lingraft.__file__)' && \
+		cd .. && $(BIN)/python -m pytest -n 2 $(ARGS); \
+	} || status=$$?; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	exit $$status
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix
