@@ -60,7 +60,7 @@ test-wheel: dist
 		cd tests && ../$(BIN)/python -c 'import lingraft, sys; sys.exit("site-packages" not in lingraft.__file__)' && \
 		cd .. && $(BIN)/python -m pytest -n 2 $(ARGS); \
 	} || status=$$?; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .; \
 	exit $$status
 
 format: $(STAMP)
