@@ -152,16 +152,16 @@ def compare(
 ) -> Comparison:
     """Makes the rows of a new vocabulary with each method and lets all of them go through the same short training.
 
-    model: the English model, a folder or hub id. tokenizer: the new language's. text: of the new language, files or
-    hub data sets: some lines are held out to measure bits per byte, the others are for the probe (of more than 16 MB
-    a sample) and for FOCUS. source_text: English text likewise; without it the bitext's English side. bitext, vectors
+    model: the English model, a folder or hub id. tokenizer: the new language's. text: of the new language, files or hub
+    data sets: some lines are held out to measure bits per byte, the others are for the probe (of more than 16 MB a
+    sample) and for FOCUS. source_text: English text likewise; without it the bitext's English side. bitext, vectors
     (English, foreign), lexicon (files, or ``builtin`` with the language's tag in ``to``): what methods work from.
-    table: a file that lingraft works from instead of making its own. eval_bitext: held-out sentence pairs for
-    retrieval before the probe. methods: which, by default all whose inputs are given. probe_steps: steps of the
-    probe; 0 leaves the graft as it is. seeds: so many, from ``seed`` on; rows without evidence, batches and masks
-    depend on them, and they are the same for all methods. settings: keys of the recipe's training with dots, as in
+    table: a file that lingraft works from instead of making its own. eval_bitext: held-out sentence pairs for retrieval
+    before the probe. methods: which, by default all whose inputs are given. probe_steps: steps of the probe; 0 leaves
+    the graft as it is. seeds: so many, from ``seed`` on; rows without evidence, batches and masks depend on them, and
+    they are the same for all methods. settings: keys of the recipe's training with dots, as in
     ``{"training.batch_size": 8}``. The same inputs and seed give the same numbers on the same machine, seconds and
-    memory aside.
+    memory aside. on_progress: called with the stage, the share of it that is done (0 to 1) and a note for people.
 
     Raises InputError for whatever is wrong with the inputs.
     """

@@ -57,7 +57,10 @@ class RepositoryError(InputError):
 
 
 class MissingExtraError(InputError):
-    """An optional package is needed and absent."""
+    """An optional package is needed and absent.
+
+    what: wants the package, the beginning of the message. extra: of lingraft, which pip installs.
+    """
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional package. Install it with: pip install 'lingraft[{extra}]'")
@@ -74,7 +77,8 @@ class SelfCheckError(RunError):
 class StoppedError(LingraftError):
     """A run was asked to stop by a signal and did, with everything saved.
 
-    signal_number: which one, as in the module `signal`; the exit status is what a shell expects of it.
+    message: what people read. signal_number: which one, as in the module `signal`; the exit status is what a shell
+    expects of it.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -85,6 +89,8 @@ class StoppedError(LingraftError):
 
 class LeaderError(LingraftError):
     """Of the processes that work on a run the leading one ended with an error, and so does this one.
+
+    message: what it died of.
 
     It is the leader that tells people why. exit_status: the leader's.
     """

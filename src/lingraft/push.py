@@ -27,7 +27,10 @@ _WEIGHTS = ("model*.safetensors", "model*.safetensors.index.json", "*/model*.saf
 
 @dataclass(frozen=True)
 class PushResult:
-    """A model on the hub. files: names of what the folder holds, relative to it; bytes: of all of them together."""
+    """A model on the hub. files: names of what the folder holds, relative to it; bytes: of all of them together.
+
+    private: whether its owner alone sees the repository.
+    """
 
     #: of the repository, for a browser
     url: str

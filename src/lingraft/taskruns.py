@@ -87,7 +87,9 @@ def finetune(
     language's model, with whose vocabulary every evaluation also scores the examples of oracle_dev; the best such score
     is reported as an oracle and chooses nothing. language, oracle_language: the one to take of train and dev, and of
     oracle_dev, where a file is in several. settings, more: fields of `FinetuneSettings` and the task's own options.
-    Returns the content of ``out/run.json``.
+    Returns the content of ``out/run.json``. on_progress: called with the stage, the share of it that is done (0 to 1)
+    and a note for people. Raises RecipeError for options that do not fit each other, and what reading the model and the
+    files raises.
     """
     kind = task_kind(task)
     final = Path(out)
@@ -174,10 +176,11 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores a task model, or the models of all seeds in a folder, on a file of examples.
 
-    language: the one to take of a file in several, such as XNLI's own (nli). precision: ``float32``, ``bf16``, or
-    ``auto`` for bf16 where the device has it in hardware. Returns the task's result: every score as the mean over
-    seeds, with ``intervals`` (95 %, bootstrap over sentences and seeds), the ``precision`` and, for several seeds, the
-    single scores under ``seeds``. It is added to the folder's run.json where there is one.
+    task: nli, parse or tag. model: the folder. data: the file. language: the one to take of a file in several, such as
+    XNLI's own (nli). precision: ``float32``, ``bf16``, or ``auto`` for bf16 where the device has it in hardware.
+    Returns the task's result: every score as the mean over seeds, with ``intervals`` (95 %, bootstrap over sentences
+    and seeds), the ``precision`` and, for several seeds, the single scores under ``seeds``. It is added to the folder's
+    run.json where there is one.
     """
     kind = task_kind(task)
     examples = _read(kind, data, language)

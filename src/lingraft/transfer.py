@@ -37,7 +37,10 @@ _log = logging.getLogger("lingraft")
 
 @dataclass(frozen=True)
 class TransferResult:
-    """A finished run, with one new language or several. run: what run.json holds."""
+    """A finished run, with one new language or several. run: what run.json holds.
+
+    directory: of the run. recipe: fully resolved, as in recipe.yaml.
+    """
 
     directory: Path
     recipe: Recipe
@@ -97,13 +100,16 @@ def transfer(
 ) -> TransferResult:
     """Grafts a language, or several under one body, onto an English model.
 
-    model: folder, hub id, or a loaded model (a SentenceTransformer, a pair of transformers model and tokenizer).
-    to: BCP 47 tag, or a list of several. out: the run's folder. bitext: file names, or a list of (English, foreign)
-    pairs. lexicon: file names (``builtin`` for the package's own), or a `Lexicon`. vectors: the files of English and of
-    the new language, two `WordVectors`, or ``train``. text, source_text: file names, or lists of lines. With several
+    model: folder, hub id, or a loaded model (a SentenceTransformer, a pair of transformers model and tokenizer). to:
+    BCP 47 tag, or a list of several. out: the run's folder. bitext: file names, or a list of (English, foreign) pairs.
+    lexicon: file names (``builtin`` for the package's own), or a `Lexicon`. vectors: the files of English and of the
+    new language, two `WordVectors`, or ``train``. text, source_text: file names, or lists of lines. With several
     languages bitext, lexicon, vectors, text, eval_bitext and tokenizer are mappings from a language to these. track:
     ``jsonl``, ``tensorboard``, ``wandb``. allow_pickle: the model's weights may be a pickle (``pytorch_model.bin``), of
-    which no code is run. settings: further recipe keys with dots, as in ``{"training.batch_size": 32}``.
+    which no code is run. settings: further recipe keys with dots, as in ``{"training.batch_size": 32}``. vocab_size:
+    tokens of a vocabulary that is trained. objective: ``auto``, ``mlm``, ``distill``, ``clm`` or ``none``. steps,
+    tokens, budget: one of them says how long, budget as in ``90m``. seed: of everything random. on_progress: called
+    with the stage, the share of it that is done (0 to 1) and a note for people.
 
     Given loaded objects nothing touches the network; they are written to ``out/inputs`` first, so that the run can be
     resumed. Raises InputError for what was given, RunError for what failed, and StoppedError where SIGTERM or SIGINT
@@ -141,7 +147,11 @@ def transfer(
 
 @leading
 def resume(directory: str | Path, on_progress: OnProgress | None = None) -> TransferResult:
-    """Goes on with a run that was stopped, to the same result; a finished run is left as it is and returned."""
+    """Goes on with a run that was stopped, to the same result; a finished run is left as it is and returned.
+
+    directory: of the run. on_progress: as for `transfer`. Raises OutputError where no run is, and what `transfer`
+    raises.
+    """
     directory = Path(directory)
     path = directory / "recipe.yaml"
     if not path.is_file():

@@ -18,7 +18,9 @@ MALFORMED_SHARE = 0.01
 class Counts:
     """What became of the lines of a corpus.
 
-    malformed_lines: 1-based numbers of the first few malformed lines.
+    read: all lines (or pairs). kept: what went on. empty: nothing was left of a side. overlong: had more than the
+    allowed characters. malformed: had another number of columns than two. malformed_lines: 1-based numbers of the first
+    few malformed lines.
     """
 
     read: int = 0
@@ -61,7 +63,10 @@ def _kept(sides: Sequence[str], max_chars: int, counts: Counts) -> bool:
 
 
 def clean_text(lines: Iterable[str], max_chars: int, counts: Counts) -> Iterator[str]:
-    """Clean lines of running text."""
+    """Clean lines of running text.
+
+    max_chars: of a line; longer ones are dropped. counts: what became of the lines is added to it.
+    """
     for line in lines:
         line = clean(line)
         if _kept((line,), max_chars, counts):
@@ -69,7 +74,10 @@ def clean_text(lines: Iterable[str], max_chars: int, counts: Counts) -> Iterator
 
 
 def clean_pairs(pairs: Iterable[tuple[str, str]], max_chars: int, counts: Counts) -> Iterator[tuple[str, str]]:
-    """Clean sentence pairs; a pair goes as a whole."""
+    """Clean sentence pairs; a pair goes as a whole.
+
+    max_chars: of the longer side. counts: what became of the pairs is added to it.
+    """
     for pair in pairs:
         english, foreign = clean(pair[0]), clean(pair[1])
         if _kept((english, foreign), max_chars, counts):
@@ -77,7 +85,10 @@ def clean_pairs(pairs: Iterable[tuple[str, str]], max_chars: int, counts: Counts
 
 
 def split_bitext(name: str) -> tuple[Path, ...]:
-    """The file (a TSV) or the two files (English, foreign) that a bitext option names."""
+    """The file (a TSV) or the two files (English, foreign) that a bitext option names.
+
+    CorpusError if it names more than two.
+    """
     if "," in name and not Path(name).exists():
         parts = [Path(part.strip()) for part in name.split(",")]
         if len(parts) != 2:
@@ -106,6 +117,8 @@ def check_columns(path: Path, malformed: int, lines: int, first: int, columns: i
 
 def read_bitext(name: str, counts: Counts) -> Iterator[tuple[str, str]]:
     """Raw pairs (English, foreign) of a two-column TSV or of a pair of files with equally many lines.
+
+    name: of the TSV, or EN_FILE,XX_FILE.
 
     A TSV line without exactly two columns is skipped and counted in ``counts``; more than 1 % of them, or a pair of
     files of different length, raise CorpusError once the end is reached.

@@ -129,6 +129,8 @@ def read_lines(path: Path) -> Iterator[str]:
 def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
     """Yields the same text as `read_lines` in blocks of whole lines, which is many times faster.
 
+    path: of a file, plain or compressed.
+
     Every block is valid UTF-8 and ends with `\\n`, also behind a last line without one; `\\r` stays. size: about how
     many bytes a block has; one with a longer line is longer. Raises CorpusError as `read_lines` does, with the same
     line numbers, but the lines that stand before the wrong one in its block are not yielded.

@@ -10,6 +10,8 @@ from hashlib import blake2b
 def sample_lines(lines: Iterable[str], at_most_bytes: int) -> Iterator[str]:
     """The lines of a text, or of a long one about so many UTF-8 bytes of them, in their order.
 
+    at_most_bytes: of UTF-8, a byte for every line end included.
+
     Which lines is a matter of a hash of their content: those with the smallest, so that the sample is spread over the
     whole text, however it is ordered, and the same whenever it is taken. Memory is bounded by the sample.
     """

@@ -21,7 +21,7 @@ class TokenSequences:
 
     @classmethod
     def from_lists(cls, lines: Iterable[Sequence[int] | np.ndarray[Any, Any]]) -> TokenSequences:
-        """Packs lists of ids; an empty list is kept as an empty line."""
+        """Packs lists of ids, int (length,) each; an empty list is kept as an empty line."""
         rows = [np.asarray(line, np.int32) for line in lines]
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([row.size for row in rows], out=offsets[1:])

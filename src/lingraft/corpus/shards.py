@@ -47,6 +47,7 @@ def write_shards(
     lines: taken one by one, never all of them in memory. backend: a tokenizer that neither pads nor truncates; it uses
     all cores and lets go of the interpreter's lock, so that meanwhile the ids of the batch before become an array and
     the lines of the next one are read. separator: its id, or None. shard_tokens: the most tokens in one file.
+    batch_characters: of text that is tokenised at a time.
     """
     vocabulary = 1 + max(backend.get_vocab(with_added_tokens=True).values())
     dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")

@@ -35,7 +35,11 @@ class TokenStream:
 
     @classmethod
     def of(cls, text: TokenSequences, separator: int | None, vocabulary: int) -> TokenStream:
-        """The stream of lines in memory, int32; vocabulary: how many tokens there are."""
+        """The stream of a text in memory, int32 (tokens,).
+
+        text: its lines. separator: id of the token that stands behind every line, or None. vocabulary: how many tokens
+        there are.
+        """
         closing = np.full(0 if separator is None else len(text), separator or 0, np.int32)
         stream = np.insert(text.ids, text.offsets[1:] if closing.size else [], closing)
         return cls([stream], np.bincount(text.ids, minlength=vocabulary), len(text))

@@ -28,7 +28,10 @@ def bitext_counts(
     settings: AlignerSettings = FOR_TABLES,
     on_progress: Progress | None = None,
 ) -> tuple[sparse.csr_matrix, int]:
-    """Expected links between subwords, CSR (V_target, V_source), and how many pairs were too long to be aligned."""
+    """Expected links between subwords, CSR (V_target, V_source), and how many pairs were too long to be aligned.
+
+    source, target: the tokenizers. settings: of the aligner. on_progress: as for `align`.
+    """
     english = encode(source, [pair[0] for pair in pairs])
     foreign = encode(target, [pair[1] for pair in pairs])
     short = (english.lengths <= settings.max_tokens) & (foreign.lengths <= settings.max_tokens)
@@ -41,7 +44,10 @@ def bitext_counts(
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, lines: list[str]) -> TokenSequences:
-    """Token ids of every line, without special tokens, padding or truncation."""
+    """Token ids of every line, without special tokens, padding or truncation.
+
+    tokenizer: with a backend of the tokenizers library.
+    """
     backend = plain_backend(tokenizer)
     chunks = (lines[start : start + 10_000] for start in range(0, len(lines), 10_000))
     return TokenSequences.from_lists(

@@ -67,8 +67,8 @@ def build_table(
 ) -> TranslationTable:
     """The translation table of all that is known of the two vocabularies.
 
-    evidence: of bitext, lexicons and vectors; what the tokens' spelling says is added to it. trust: of every kind of
-    evidence.
+    source, target: the tokenizers whose tokens are the columns and the rows. evidence: of bitext, lexicons and vectors;
+    what the tokens' spelling says is added to it. trust: of every kind of evidence.
 
     Special tokens stand for the source's token of the same role, or of the same text, whatever the evidence says. The
     provenance of a row is the source with the largest weight in it; a token that no source knows is ``fallback``.

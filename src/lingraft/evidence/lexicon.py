@@ -76,6 +76,8 @@ def lexicon_counts(
 ) -> sparse.csr_matrix:
     """Expected co-occurrences of subwords, CSR float64 (V_target, V_source); a row's sum is the token's occurrences.
 
+    lexicon: of words and phrases.
+
     Every entry is segmented by both tokenizers as in running text: behind a space, and in small shares at the beginning
     of a sentence (capitalised) and behind another character. Which pieces of an entry belong together is found by EM
     over all entries (IBM model 1 in both directions, Brown et al. 1993, started from the pieces' relative positions),
@@ -269,6 +271,8 @@ def _ranges(starts: Array, lengths: Array) -> Array:
 
 def check_direction(lexicon: Lexicon, source: PreTrainedTokenizerBase, name: str = "The lexicon") -> None:
     """Raises CorpusError if it is the second column that is English.
+
+    name: of the lexicon, for the message.
 
     English is what the source's tokenizer has whole words for, without any letter beyond ASCII (some tokenizers strip
     accents); the share of such words among the different words of either column is compared.

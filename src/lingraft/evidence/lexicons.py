@@ -18,5 +18,8 @@ def lexicon_files(names: Sequence[str], language: str) -> list[Path]:
 
 
 def read_lexicons(names: Sequence[str], language: str) -> Lexicon:
-    """All entries of one or more lexicons; CorpusError as for `read_lexicon`, RecipeError as for `lexicon_files`."""
+    """All entries of one or more lexicons; CorpusError as for `read_lexicon`, RecipeError as for `lexicon_files`.
+
+    names: files, or ``builtin`` for the package's own. language: the tag for which that one is.
+    """
     return joined_lexicons([builtin_lexicon(language) if name == BUILTIN else read_lexicon(name) for name in names])

@@ -28,7 +28,10 @@ class Evidence:
 
     @classmethod
     def from_counts(cls, kind: Provenance, counts: sparse.csr_matrix) -> Evidence:
-        """Rows in proportion to counts, CSR (V_target, V_source), not negative; their sums are the strength."""
+        """Rows in proportion to counts, CSR (V_target, V_source), not negative; their sums are the strength.
+
+        kind: of what they come.
+        """
         counts = counts.astype(np.float64)
         totals = np.asarray(counts.sum(axis=1)).ravel()
         scale = sparse.diags(1 / np.where(totals > 0, totals, 1.0))
@@ -36,5 +39,5 @@ class Evidence:
 
     @property
     def known(self) -> Array:
-        """bool, shape (V_target,): of which tokens the source knows something."""
+        """Of which tokens the source knows something, bool (V_target,)."""
         return self.strength > 0

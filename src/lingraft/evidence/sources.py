@@ -47,6 +47,8 @@ class Sources:
     ) -> tuple[list[Evidence], dict[str, Any]]:
         """The rows of every source, and what is to be told of them.
 
+        source, target: the tokenizers. on_progress: called with the share that is done (0 to 1) and a note for people.
+
         Raises CorpusError for a lexicon that is the wrong way round or vectors that cannot be aligned.
         """
         told: dict[str, Any] = {}

@@ -67,7 +67,10 @@ class TranslationTable:
         return {kind.name: counts[kind] / max(1, self.provenance.size) for kind in Provenance if counts[kind]}
 
     def check_tokenizers(self, source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> None:
-        """Raises TableError unless the table was made for these two tokenizers."""
+        """Raises TableError unless the table was made for these two tokenizers.
+
+        source, target: by their hashes, which the table has.
+        """
         for side, expected, tokenizer in (("source", self.source_hash, source), ("target", self.target_hash, target)):
             given = tokenizer_hash(tokenizer)
             if given != expected:

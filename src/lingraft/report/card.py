@@ -57,7 +57,7 @@ def write_card(
     """Writes the model card of a run's model into its folder, in place of whatever README.md is there.
 
     folder: of the model. run: what run.json holds. language: the model's new language, or None for the English one.
-    base_card: the text of the base model's own card, from which its licence is taken.
+    base_card: the text of the base model's own card, from which its licence is taken. recipe: of the run, resolved.
     """
     write_aside(folder / CARD, model_card(folder, recipe, run, language, base_card))
 
@@ -65,7 +65,10 @@ def write_card(
 def model_card(
     folder: Path, recipe: Recipe, run: Mapping[str, Any], language: str | None, base_card: str | None = None
 ) -> str:
-    """The text of a model card; see `write_card`."""
+    """The text of a model card.
+
+    folder, recipe, run, language, base_card: as for `write_card`.
+    """
     from huggingface_hub import ModelCardData
 
     card = _Card(folder, recipe, run, language, base_card)

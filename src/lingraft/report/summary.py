@@ -34,7 +34,10 @@ def environment() -> dict[str, Any]:
 
 
 def write_run(directory: Path, report: dict[str, Any]) -> None:
-    """Writes run.json, whole or not at all."""
+    """Writes run.json, whole or not at all.
+
+    directory: of the run. report: its content.
+    """
     write_aside(directory / "run.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 

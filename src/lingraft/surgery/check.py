@@ -59,9 +59,11 @@ def norm_bounds(source: LanguageModel) -> NormBounds:
 class Expected:
     """What the self-check has to find in a folder; the model that was written need not be in memory for it.
 
-    weights, body: digests of the parameters of the model and of its base model, by name, for a model of ``kind``,
-    ``dtype`` and ``stored_dtype``. special: ids in each config. texts: of both languages. outputs: of the model for the
-    ids of each text that has any, for a sentence encoder its embeddings too.
+    has_head: whether there is a language-modelling head. tokenizer: the one that was written. max_length: tokens a text
+    may have. weights, body: digests of the parameters of the model and of its base model, by name, for a model of
+    ``kind``, ``dtype`` and ``stored_dtype``. special: ids in each config. texts: of both languages. outputs: of the
+    model for the ids of each text that has any, for a sentence encoder its embeddings too: (1, tokens, V)
+    logits, or hidden states where there is no head, and (1, width).
     """
 
     kind: str
@@ -97,6 +99,8 @@ def self_check(
 ) -> dict[str, Any]:
     """Reloads a folder as a fresh object and compares it with the model in memory, see `check_folder`.
 
+    texts, bounds: as for `expected_of` and `check_folder`.
+
     Both are in memory then. Where the one that was written is of no further use, `expected_of` it and `check_folder`
     do the same with one at a time.
     """
@@ -106,8 +110,8 @@ def self_check(
 def check_folder(expected: Expected, folder: Path, bounds: NormBounds | None = None) -> dict[str, Any]:
     """Loads a folder as a fresh object and compares it with what was to be written.
 
-    bounds: `norm_bounds` of the model whose rows were mixed; without them a row is an outlier if its norm is a
-    thousandth of the median or a thousand times as much.
+    expected: what `expected_of` remembers of the model that was written. bounds: `norm_bounds` of the model whose rows
+    were mixed; without them a row is an outlier if its norm is a thousandth of the median or a thousand times as much.
 
     Checks that every weight is the same to the last bit and of the type it was to be stored in; that config and weights
     have as many rows as the tokenizer has tokens, and special ids in the config are those meant; that no row of an

@@ -67,6 +67,8 @@ def _places(folder: Path) -> list[Path]:
 def copy_without_pickles(source: Path, folder: Path) -> None:
     """Copies a model folder; weights that are pickles become safetensors of the same names, numbers and types.
 
+    source: the model folder. folder: where to; it is not there yet.
+
     ModelError where a pickle holds anything but tensors, of which nothing is run.
     """
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*PICKLES, ".*"))
@@ -188,6 +190,8 @@ def refuse_missing(folder: Path, names: Iterable[str]) -> None:
 def check_complete(model: PreTrainedModel, folder: Path, missing: Iterable[str]) -> None:
     """ModelError if weights were not in the file, which transformers fills up with random ones.
 
+    folder: for the message. missing: names of parameters that were in none of its files.
+
     A pooler is of no use to any objective and often left out; where it was, the model is to have none.
     """
     missing = list(missing)
@@ -198,6 +202,8 @@ def check_complete(model: PreTrainedModel, folder: Path, missing: Iterable[str])
 
 def resolve_model(name: str, *, allow_pickle: bool = False) -> Path:
     """The local folder of a model: the path given, or the snapshot of a hub id.
+
+    name: a folder or a hub id. allow_pickle: weights may be a pickle.
 
     Raises ModelError if there is none, or one without weights or whose weights are pickles that are not allowed.
     """
@@ -238,7 +244,10 @@ def check_modules(folder: Path) -> None:
 
 
 def copy_pipeline(source: Path, folder: Path) -> None:
-    """Copies what a sentence-transformers folder holds besides the transformer itself; a pickle becomes safetensors."""
+    """Copies what a sentence-transformers folder holds besides the transformer itself; a pickle becomes safetensors.
+
+    source: a sentence-transformers folder. folder: where to; what is there already stays.
+    """
     inner = transformer_folder(source)
     for place in {source, inner}:
         (folder / place.relative_to(source)).mkdir(parents=True, exist_ok=True)

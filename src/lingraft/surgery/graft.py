@@ -37,9 +37,9 @@ def mix_rows(
     """New rows for the target vocabulary out of the source's: mixtures by the table, E_f = A E_e (Tran 2020, eq. 1).
 
     rows: float (V_source or more, width), or (V_source or more,) for a bias; rows beyond the tokenizer are padding and
-    take no part. unknown: what becomes of rows of provenance ``fallback`` (see `initialisers.Unknown`).
-    balance: of the norms of mixtures (see `BALANCE`). Returns the same dtype with V_target rows.
-    Raises TableError for a table with more columns than there are rows.
+    take no part. unknown: what becomes of rows of provenance ``fallback`` (see `initialisers.Unknown`). balance: of the
+    norms of mixtures (see `BALANCE`). Returns the same dtype with V_target rows. Raises TableError for a table with
+    more columns than there are rows. generator: draws rows without evidence.
     """
     matrix = table.matrix
     if rows.shape[0] < matrix.shape[1]:
@@ -83,6 +83,8 @@ def graft(
 ) -> LanguageModel:
     """A copy of the source model under the new tokenizer, its vocabulary-sized parts made from the table.
 
+    seed: of rows without evidence.
+
     Raises TableError if the table belongs to other tokenizers, ModelError if the model cannot take the new one. The
     source is left untouched. take_over: for callers that have no further use for the source; the graft takes its
     other parameters as they are, so that no second copy of them is ever in memory, and leaves it without weights. The
@@ -99,7 +101,11 @@ def graft_with(
     *,
     take_over: bool = False,
 ) -> LanguageModel:
-    """The same with the rows of any method (`initialisers.initialise`); seed: of rows without evidence."""
+    """The same with the rows of any method (`initialisers.initialise`); seed: of rows without evidence.
+
+    source, tokenizer, take_over: as for `graft`. initialisation: the table, and what becomes of the rows that it leaves
+    empty.
+    """
     table = initialisation.table
     table.check_tokenizers(source.tokenizer, tokenizer)
     check_positions(source.model, source.tokenizer, tokenizer)
@@ -127,7 +133,7 @@ def with_rows(
     """A copy of a model with other rows in its vocabulary-sized parts, and its config's special ids renumbered.
 
     rows: by the roles of `vocabulary_parameters`, each (V_new, width) or (V_new,). take_over: the other parameters are
-    the model's own, not copies. Nothing else is changed.
+    the model's own, not copies. Nothing else is changed. old, new: the tokenizers before and after.
     """
     # deepcopy takes from its memo what it finds there: parts that are tied stay so, and no old row is copied
     memo: dict[int, Any] = {id(parameter): parameter for parameter in model.parameters()} if take_over else {}
@@ -144,7 +150,11 @@ def with_rows(
 
 
 def check_positions(model: PreTrainedModel, source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> None:
-    """RoBERTa and its like number positions from the padding token's id on, so that it has to stay where it is."""
+    """RoBERTa and its like number positions from the padding token's id on, so that it has to stay where it is.
+
+    model: the source model. source, target: the old and the new tokenizer. Raises ModelError if the new one has its
+    padding token elsewhere.
+    """
     counted, new = position_padding(model), special_ids(target).get("pad")
     if counted is not None and new not in (counted, special_ids(source).get("pad")):
         raise ModelError(

@@ -22,8 +22,9 @@ def with_masked_lm_head(encoder: PreTrainedModel) -> PreTrainedModel:
     The encoder object itself becomes the base of the result; a head it has, as a discriminator's, is left behind. A
     dense layer of the head becomes the identity plus a shift that carries every value to where the activation is
     linear; the layer norm behind it takes the shift away again, so that the head reads the encoder's hidden state as it
-    is. Output biases start at zero. A dense layer that
-    changes the width (ALBERT, ELECTRA) cannot be the identity and starts at random, always the same.
+    is. Output biases start at zero. A dense layer that changes the width (ALBERT, ELECTRA) cannot be the identity and
+    starts at random, always the same. Raises ModelError if transformers has no masked-language-model class for the
+    encoder.
     """
     encoder = cast(PreTrainedModel, encoder.base_model)
     try:

@@ -52,10 +52,10 @@ Kind = Literal["masked", "causal", "sentence"]
 class LanguageModel:
     """A transformer, its tokenizer and, for a sentence encoder, the modules behind it.
 
-    model: with its language-modelling head where it has one (see ``has_head``). pooling: the modules that follow the
-    transformer in a sentence encoder, empty otherwise. folder: where it was read from; pipeline files are copied from
-    there. max_length: tokens a text may have, special ones included. stored_dtype: the type in which weights are
-    written; None for the one they have.
+    kind: ``masked``, ``causal`` or ``sentence``. model: with its language-modelling head where it has one (see
+    ``has_head``). pooling: the modules that follow the transformer in a sentence encoder, empty otherwise. folder:
+    where it was read from; pipeline files are copied from there. max_length: tokens a text may have, special ones
+    included. stored_dtype: the type in which weights are written; None for the one they have.
     """
 
     model: PreTrainedModel
@@ -72,11 +72,17 @@ class LanguageModel:
         return has_head(self.model)
 
     def with_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> LanguageModel:
-        """The same around another transformer."""
+        """The same around another transformer.
+
+        tokenizer: a new one, if it changes too.
+        """
         return replace(self, model=model, tokenizer=tokenizer or self.tokenizer)
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Sentence embeddings, float (batch, width), of int64 (batch, length) ids."""
+        """Sentence embeddings, float (batch, width), of int64 (batch, length) ids.
+
+        input_ids: with special tokens. attention_mask: (batch, length), 1 at tokens and 0 at padding.
+        """
         # a decoder would keep keys and values of every layer, for text that is to follow and here never does
         options = {"use_cache": False} if self.kind == "causal" else {}
         hidden = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask, **options).last_hidden_state
@@ -84,6 +90,8 @@ class LanguageModel:
 
     def pool(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Sentence embeddings, float (batch, width), of last hidden states (batch, length, width).
+
+        input_ids, attention_mask: int64 (batch, length), as for `embed`.
 
         A sentence encoder runs its own pipeline; any other model the mean over the positions of the mask.
         """
@@ -169,6 +177,8 @@ def load_model(
 def load_to_graft(name: str | Path, *, allow_pickle: bool = False) -> LanguageModel:
     """`load_model` in the type weights are stored in, so that they need no other memory than their file's.
 
+    allow_pickle: as for `load_model`.
+
     In float32 where they are stored in fp16, in which what a layer gives may be too large.
     """
     loaded = load_model(name, allow_pickle=allow_pickle, dtype=None)
@@ -222,7 +232,10 @@ def without_weights(language_model: LanguageModel) -> LanguageModel:
 
 
 def length_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens a text may have under a model, special ones included; never more than 1,024."""
+    """Tokens a text may have under a model, special ones included; never more than 1,024.
+
+    tokenizer: may have a limit of its own, which counts if it is smaller.
+    """
     limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) or 512)
     padding = position_padding(model)
     if padding is not None:  # positions start behind its id
@@ -235,12 +248,18 @@ def _wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, kind: Kind
 
 
 def from_transformers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:
-    """Wraps a loaded transformers model; its class says of which kind it is."""
+    """Wraps a loaded transformers model; its class says of which kind it is.
+
+    tokenizer: the model's own. Raises ModelError for a class that cannot be transferred.
+    """
     return _wrap(model, tokenizer, _kind(Path("the given model"), type(model).__name__))
 
 
 def from_sentence_transformer(encoder: SentenceTransformer, folder: Path | None = None) -> LanguageModel:
-    """Wraps a loaded sentence encoder whose first module is a transformer, in the type its weights have."""
+    """Wraps a loaded sentence encoder whose first module is a transformer, in the type its weights have.
+
+    folder: from which its pipeline files are copied when it is saved. Raises ModelError if the first module is none.
+    """
     first, *rest = list(encoder)
     model = getattr(first, "auto_model", None)
     if not isinstance(model, PreTrainedModel):
@@ -255,6 +274,7 @@ def save_model(language_model: LanguageModel, folder: Path) -> None:
     """Writes a folder that plain transformers or sentence-transformers loads; pipeline files are kept as they are.
 
     Weights are rounded to the type they are stored in, those in memory too, so that what was written is what is there.
+    Raises ModelError for a sentence encoder whose folder is not known.
     """
     folder.mkdir(parents=True, exist_ok=True)
     inner = folder
@@ -281,7 +301,7 @@ def _retype(model: PreTrainedModel, dtype: torch.dtype) -> None:
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, max_length: int | None = None) -> None:
     """Writes the tokenizer under the class name that every release of transformers knows.
 
-    max_length: what is written says that a text may have no more tokens than this.
+    folder: where to. max_length: what is written says that a text may have no more tokens than this.
     """
     if max_length is not None:
         tokenizer = copy.deepcopy(tokenizer)

@@ -26,7 +26,7 @@ class Counts:
 
     @property
     def score(self) -> float:
-        """sum(hits) / sum(totals)."""
+        """The ratio sum(hits) / sum(totals)."""
         return float(self.hits.sum() / max(1, self.totals.sum()))
 
 
@@ -42,6 +42,7 @@ def bootstrap_interval(hits: Array, totals: Array, resamples: int = RESAMPLES, s
 
     hits, totals: as in `Counts`, of shape (sentences,) or (seeds, sentences). Sentences are drawn with replacement, the
     same ones for every seed, and seeds too: so the interval speaks of other test sentences and of other runs.
+    resamples: how many. seed: of the drawing.
     """
     hits, totals = np.atleast_2d(hits).astype(np.float64), np.atleast_2d(totals).astype(np.float64)
     totals = np.broadcast_to(totals, hits.shape)

@@ -56,7 +56,10 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class FinetuneProgress:
-    """One line of the meter; loss: of the last step. dev: scores of the last evaluation, empty before the first."""
+    """One line of the meter; loss: of the last step. dev: scores of the last evaluation, empty before the first.
+
+    step, steps: done, and in all. examples_per_second: of training.
+    """
 
     step: int
     steps: int
@@ -163,10 +166,10 @@ def train_task(
 ) -> dict[str, Any]:
     """Trains a task's model in place and leaves it, in evaluation mode, in its best state on English dev.
 
-    watch: further scores to take at every evaluation, for example on the target language's dev set; they choose
-    nothing, and the best each would have chosen is reported as its ``oracle``. Returns settings, history and dev
-    scores for run.json. Raises RunError when the loss is no longer a number, RecipeError for settings that do not fit
-    the encoder.
+    on_progress: called with every line of the meter. watch: further scores to take at every evaluation, for example on
+    the target language's dev set; they choose nothing, and the best each would have chosen is reported as its
+    ``oracle``. Returns settings, history and dev scores for run.json. Raises RunError when the loss is no longer a
+    number, RecipeError for settings that do not fit the encoder.
     """
     device = default_device()
     model = task.model.to(device)

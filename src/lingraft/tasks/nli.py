@@ -91,7 +91,8 @@ def _kept(sequence: list[int | None], max_length: int) -> Array:
 class NliModel:
     """A sequence classifier over `LABELS`, with its tokenizer.
 
-    columns: for each of `LABELS` the output of the model that stands for it; a model may have them in any order.
+    max_length: tokens a pair may have, special ones included. columns: for each of `LABELS` the output of the model
+    that stands for it; a model may have them in any order.
     """
 
     model: PreTrainedModel
@@ -105,7 +106,10 @@ class NliModel:
         return self.model.base_model  # type: ignore[return-value]
 
     def encode(self, premises: Sequence[str], hypotheses: Sequence[str]) -> EncodedPairs:
-        """Pairs as this model reads them; see `encode_pairs`."""
+        """Pairs as this model reads them; see `encode_pairs`.
+
+        premises, hypotheses: sentence k of one goes with sentence k of the other.
+        """
         return encode_pairs(self.tokenizer, premises, hypotheses, self.max_length)
 
     def logits(self, pairs: EncodedPairs, rows: Array) -> Tensor:
@@ -121,12 +125,16 @@ class NliModel:
     def predict(self, premises: Sequence[str], hypotheses: Sequence[str], precision: str = "auto") -> Array:
         """The likeliest label of every pair as its number in `LABELS`, int64 (pairs,).
 
-        precision: ``float32``, ``bf16``, or ``auto`` for bf16 where the device has it in hardware.
+        premises, hypotheses: as for `encode`. precision: ``float32``, ``bf16``, or ``auto`` for bf16 where the device
+        has it in hardware.
         """
         return self.predict_encoded(self.encode(premises, hypotheses), precision)
 
     def predict_encoded(self, pairs: EncodedPairs, precision: str = "auto") -> Array:
-        """`predict` for pairs that were encoded before."""
+        """`predict` for pairs that were encoded before.
+
+        Int64 (pairs,). precision: as for `predict`.
+        """
         predicted = np.zeros(len(pairs.ids), np.int64)
         with inference(precision, next(self.model.parameters()).device):
             for rows in token_batches(pairs.lengths, _BATCH_TOKENS):
@@ -134,7 +142,10 @@ class NliModel:
         return predicted
 
     def with_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> NliModel:
-        """The same around another transformer."""
+        """The same around another transformer.
+
+        tokenizer: the one that belongs to it.
+        """
         return replace(self, model=model, tokenizer=tokenizer)
 
     def save(self, folder: Path) -> None:
@@ -236,7 +247,7 @@ def evaluate_nli(nli: NliModel, data: NliData, precision: str = "auto") -> tuple
 def load_nli(name: str | Path, max_length: int | None = None) -> NliModel:
     """Reads a sequence classifier; ModelError if it is none or its labels are not those of inference.
 
-    max_length: takes fewer tokens than the model was saved with; it never takes more.
+    name: a folder or a hub id. max_length: takes fewer tokens than the model was saved with; it never takes more.
     """
     model, tokenizer = load_task_model(name, AutoModelForSequenceClassification)
     model.config.pad_token_id = _pad_id(f"'{name}'", model.config.pad_token_id, tokenizer.pad_token_id, tokenizer)

@@ -22,7 +22,11 @@ _BLOCK = 2048
 
 
 def embed_sentences(language_model: LanguageModel, lines: list[str], batch_size: int = 64) -> Array:
-    """Unit sentence vectors, float32 (lines, width), in the order of the lines."""
+    """Unit sentence vectors, float32 (lines, width), in the order of the lines.
+
+    language_model: of any kind; one that is no sentence encoder gives the mean of its hidden states. batch_size:
+    sentences that are run at a time.
+    """
     text: TokenSequences = framed(language_model, encode(language_model.tokenizer, lines))
     order = np.argsort(text.lengths, kind="stable")
     model = language_model.model
@@ -68,7 +72,10 @@ def retrieval_scores(english: Array, foreign: Array) -> dict[str, Any]:
 
 
 def evaluate_retrieval(source: LanguageModel, target: LanguageModel, pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """Retrieval between English sentences under the source model and their translations under the target model."""
+    """Retrieval between English sentences under the source model and their translations under the target model.
+
+    pairs: English first.
+    """
     return retrieval_scores(
         embed_sentences(source, [pair[0] for pair in pairs]), embed_sentences(target, [pair[1] for pair in pairs])
     )

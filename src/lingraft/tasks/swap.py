@@ -38,10 +38,10 @@ _UNRELATED = 0.5
 class SwapResult:
     """model: of the class that was given, for a folder a transformers model.
 
-    report: ``origin`` says whether the task model was seen to come from the English model: ``verified`` (its embeddings
-    are the English model's), ``moved`` (they differ, by ``mean_cosine``) or ``unknown`` (there is no English model to
-    compare with); ``note`` says so in words, empty if verified. ``drift`` says whether what training did to the
-    embeddings was carried over.
+    tokenizer: the new language's. report: ``origin`` says whether the task model was seen to come from the English
+    model: ``verified`` (its embeddings are the English model's), ``moved`` (they differ, by ``mean_cosine``) or
+    ``unknown`` (there is no English model to compare with); ``note`` says so in words, empty if verified. ``drift``
+    says whether what training did to the embeddings was carried over.
     """
 
     model: Any

@@ -32,8 +32,8 @@ _BATCH_SIZE = 64
 class TaggingModel:
     """A token classifier of plain transformers, which reads and writes words.
 
-    model: its config names the tags (``id2label``), so that transformers' own pipelines understand it. max_length:
-    subwords it takes at once, special tokens included; longer sentences are read in windows.
+    tokenizer: the model's own. model: its config names the tags (``id2label``), so that transformers' own pipelines
+    understand it. max_length: subwords it takes at once, special tokens included; longer sentences are read in windows.
     """
 
     model: PreTrainedModel
@@ -68,7 +68,8 @@ class TaggingModel:
     def predict(self, sentences: Sequence[Sequence[str]], precision: str = "auto") -> list[list[str]]:
         """The best tag of every word.
 
-        precision: ``float32``, ``bf16``, or ``auto`` for bf16 where the device has it in hardware.
+        sentences: as lists of words. precision: ``float32``, ``bf16``, or ``auto`` for bf16 where the device has it in
+        hardware.
         """
         encoded = self.subwords.encode(sentences)
         labels = self.labels
@@ -86,7 +87,10 @@ class TaggingModel:
         return tags
 
     def with_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TaggingModel:
-        """The same around another transformer."""
+        """The same around another transformer.
+
+        tokenizer: the one that belongs to it.
+        """
         return TaggingModel(model, tokenizer, self.max_length)
 
     def save(self, folder: Path) -> None:

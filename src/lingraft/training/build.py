@@ -70,7 +70,10 @@ def natural_objective(kind: str) -> str:
 
 
 def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
-    """The recipe with everything decided that it leaves to lingraft: objective, length, sizes, rates, precision."""
+    """The recipe with everything decided that it leaves to lingraft: objective, length, sizes, rates, precision.
+
+    kind: of the source model (masked, causal, sentence). Raises RecipeError for keys that belong to another objective.
+    """
     objective = natural_objective(kind) if recipe.objective == "auto" else recipe.objective
     values: dict[str, object] = {"objective": objective}
     for key, unused, fitting in (
@@ -122,7 +125,9 @@ def language_model_trainer(
 ) -> Trainer:  # fmt: skip
     """Objectives ``mlm`` and ``clm`` on text of all languages (`text_stream`); the recipe must be resolved.
 
-    pairs: sentence pairs, English first, for translation language modelling, where the recipe gives it a weight.
+    source, english: the English model and its text. target, foreign: the new language's, or several by their tags.
+    seed: of blocks and masks. folder: of the checkpoints. fresh_head: the head is new and is warmed up first. pairs:
+    sentence pairs, English first, for translation language modelling, where the recipe gives it a weight.
     """
     device = default_device()
     targets, texts = by_language(target), by_language(foreign)
@@ -161,7 +166,7 @@ def _translations(
 
 
 def check_objective(objective: str, source: LanguageModel) -> None:
-    """Raises RecipeError if a model of this kind cannot be trained that way."""
+    """Raises RecipeError if the source model is of a kind that cannot be trained with the objective."""
     fitting = _FITTING[source.kind]
     if objective not in fitting:
         raise RecipeError(
@@ -188,8 +193,10 @@ def distillation_trainer(
 ) -> Trainer:  # fmt: skip
     """Objective ``distill`` on sentence pairs, English first; the recipe must be resolved.
 
-    table: for the pull on single tokens, where the recipe gives it a weight. Several languages each have a batch of
-    their own and weigh 1: a frozen body then learns each vocabulary as a run of its own would.
+    source, target: the English model, and the new language's or several by their tags. seed: of the order of the pairs.
+    folder: of the checkpoints. table: for the pull on single tokens, where the recipe gives it a weight. Several
+    languages each have a batch of their own and weigh 1: a frozen body then learns each vocabulary as a run of its own
+    would.
     """
     device = default_device()
     targets, bitexts = by_language(target), by_language(pairs)
@@ -249,6 +256,8 @@ def _micro_batch(recipe: TrainingRecipe, device: torch.device, languages: int) -
 
 def head_trainer(model: LanguageModel, text: TokenStream, recipe: TrainingRecipe, seed: int, folder: Path) -> Trainer:
     """Warms up a fresh head alone, over all steps of the recipe, on text of the model's own language; it is resolved.
+
+    seed: of blocks and masks. folder: of the checkpoints.
 
     The output bias, which belongs to the head, starts at the log frequencies of the text's tokens.
     """

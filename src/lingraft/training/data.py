@@ -62,7 +62,10 @@ def token_batches(lengths: Array, batch_tokens: int) -> Iterator[Array]:
 
 
 def text_marks(tokenizer: PreTrainedTokenizerBase, *, causal: bool) -> tuple[int | None, int | None]:
-    """Ids of the token that opens a block of running text and of the one that closes a line, where there are any."""
+    """Ids of the token that opens a block of running text and of the one that closes a line, where there are any.
+
+    tokenizer: the model's. causal: whether the text is for a causal model.
+    """
     roles = special_ids(tokenizer)
     if causal:
         return None, roles.get("eos")
@@ -70,7 +73,10 @@ def text_marks(tokenizer: PreTrainedTokenizerBase, *, causal: bool) -> tuple[int
 
 
 def text_stream(language_model: LanguageModel, text: TokenSequences) -> TokenStream:
-    """Encoded lines as one stream, each closed by the token that separates lines for this model."""
+    """Encoded lines as one stream, each closed by the token that separates lines for this model.
+
+    text: the lines.
+    """
     _, closing = text_marks(language_model.tokenizer, causal=language_model.kind == "causal")
     return TokenStream.of(text, closing, len(language_model.tokenizer))
 

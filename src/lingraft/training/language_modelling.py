@@ -23,13 +23,19 @@ from .timing import Stopwatch
 
 
 def masked_loss(model: PreTrainedModel, batch: Masked) -> Tensor:
-    """Cross-entropy in nats of the true token at every predicted position: float (rows, k), 0 where the weight is."""
+    """Cross-entropy in nats of the true token at every predicted position: float (rows, k), 0 where the weight is.
+
+    model: with its head. batch: with hidden tokens.
+    """
     hidden = hidden_states(model, embed_tokens(model, batch.ids), batch.positions)
     return cross_entropy(head_logits(model, hidden), batch.labels) * batch.weights
 
 
 def causal_loss(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """Cross-entropy in nats of every token given the ones before it in its row: float (rows, length - 1)."""
+    """Cross-entropy in nats of every token given the ones before it in its row: float (rows, length - 1).
+
+    model: with its head. ids: int64 (rows, length).
+    """
     hidden = hidden_states(model, embed_tokens(model, ids))
     return cross_entropy(head_logits(model, hidden[:, :-1]), ids[:, 1:])
 

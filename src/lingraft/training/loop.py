@@ -82,7 +82,8 @@ class State:
 class Trainer:
     """Runs an objective over a schedule. folder: of the checkpoints. clock: seconds from any beginning.
 
-    parallel: shares the work out between processes, which all run this; the objective must be attached to it.
+    groups: parameters by what rate they have. precision: of matrix products. device: where objective and parameters
+    are. parallel: shares the work out between processes, which all run this; the objective must be attached to it.
     """
 
     def __init__(
@@ -114,10 +115,11 @@ class Trainer:
     def run(self, on_step: Callable[[Progress], None] | None = None, measure: Measure | None = None) -> dict[str, Any]:
         """Trains to the end, from the newest checkpoint where there is one; returns what run.json says of it.
 
-        measure: called once the head is warm (at the very start where there is no fresh head) and before anything else
-        trains, then as often as the schedule says, the last time at the end. It may change nothing, its time is none of
-        the budget's, and what it gives is under ``measured``. RunError if the loss stays bad or memory is too small;
-        StoppedError, with everything saved, after SIGTERM or SIGINT.
+        on_step: called with every line of the meter. measure: called once the head is warm (at the very start where
+        there is no fresh head) and before anything else trains, then as often as the schedule says, the last time at
+        the end. It may change nothing, its time is none of the budget's, and what it gives is under ``measured``.
+        RunError if the loss stays bad or memory is too small; StoppedError, with everything saved, after SIGTERM or
+        SIGINT.
         """
         meter = Meter(self._objective, self._device, self._precision, self._parallel.processes.size)
         with StopSignals() as signals, memory_kept(self._device):

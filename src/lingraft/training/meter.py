@@ -18,10 +18,10 @@ from .schedule import Plan, Stage
 class Progress:
     """One line of the meter, about the steps since the line before.
 
-    losses: their means, by name. learning_rate: of what the stage is named after (in ``all``: of the encoder). seconds:
-    trained so far. waiting_share: of the time, spent on making batches. peak_share: useful FLOP over what this
-    machine's matrix products reach, or None. memory_mb: the most so far, on the device, or None where the system does
-    not tell.
+    tokens_per_second: of all languages together. seconds_to_go: as far as that can be told now. losses: their means, by
+    name. learning_rate: of what the stage is named after (in ``all``: of the encoder). seconds: trained so far.
+    waiting_share: of the time, spent on making batches. peak_share: useful FLOP over what this machine's matrix
+    products reach, or None. memory_mb: the most so far, on the device, or None where the system does not tell.
     """
 
     step: int

@@ -355,7 +355,10 @@ def share_out(
 
 
 def check_share(processes: Processes, batch_size: int | None) -> None:
-    """RecipeError if a batch has fewer examples than there are processes."""
+    """RecipeError if a batch has fewer examples than there are processes.
+
+    batch_size: examples of a step; None where it is not settled yet.
+    """
     if batch_size is not None and batch_size < processes.size:
         raise RecipeError(
             f"training.batch_size={batch_size} is less than the number of processes, {processes.size}: some would have "

@@ -25,7 +25,8 @@ def default_device() -> torch.device:
 def resolve_precision(wanted: str, device: torch.device, scaled: bool = False) -> Precision:
     """``auto`` is bf16 where the device multiplies bf16 matrices in hardware, else float32.
 
-    scaled: the caller scales its losses, so that ``auto`` may be fp16 on a card that has no bf16.
+    wanted: auto, float32, bf16 or fp16. device: where it is to run. scaled: the caller scales its losses, so that
+    ``auto`` may be fp16 on a card that has no bf16.
     """
     for precision in ("float32", "bf16", "fp16"):
         if wanted == precision:
@@ -40,7 +41,10 @@ def resolve_precision(wanted: str, device: torch.device, scaled: bool = False) -
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
-    """A context in which matrix products run in the given precision."""
+    """A context in which matrix products run in the given precision.
+
+    device: for whose kind of processor it is.
+    """
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=DTYPES[precision])

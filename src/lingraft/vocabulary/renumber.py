@@ -82,6 +82,8 @@ def renumbered(tokenizer: PreTrainedTokenizerBase, order: Sequence[int]) -> PreT
 def with_padding_at(tokenizer: PreTrainedTokenizerBase, place: int) -> PreTrainedTokenizerBase:
     """The tokenizer with its padding token at an id; the token that was there gets the padding token's.
 
+    place: the id.
+
     It is the tokenizer itself where the id is right. ModelError if it has no padding token or not as many ids.
     """
     padding = special_ids(tokenizer).get("pad")

@@ -19,7 +19,10 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 
 def same_special_tokens(tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> dict[int, int]:
-    """Special ids of one tokenizer -> ids of special tokens with the same text in another, for those without a role."""
+    """Special ids of one tokenizer -> ids of special tokens with the same text in another, for those without a role.
+
+    other: the tokenizer whose ids are the values.
+    """
     theirs = {str(other.convert_ids_to_tokens(identifier)): identifier for identifier in all_special_ids(other)}
     mine = {identifier: str(tokenizer.convert_ids_to_tokens(identifier)) for identifier in all_special_ids(tokenizer)}
     return {identifier: theirs[text] for identifier, text in mine.items() if text in theirs}

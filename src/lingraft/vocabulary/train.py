@@ -195,7 +195,8 @@ def train_tokenizer(
     """Trains a tokenizer of the source's kind on lines of the new language.
 
     size: tokens in all, specials included. Without it 32,000 or what the text supports, whichever is smaller; a size
-    that the text cannot support raises CorpusError, as does text without a single token.
+    that the text cannot support raises CorpusError, as does text without a single token. min_count: a merge has to be
+    seen this often.
     """
     state = backend_json(source)
     state["normalizer"] = keep_accents(state["normalizer"])

@@ -32,9 +32,10 @@ Sentence = str | Sequence[str]
 class BitextAligner:
     """The aligner, trained on a bitext when made, which then hands out links block by block; a context manager.
 
-    bitext: encoded by `read_tokenised` or `encode_pairs`, with the vocabularies of ``model`` if there is one. The other
-    arguments are those of `align`. too_long: how many pairs were left unaligned for their length. unused_entries: how
-    many entries of the lexicon are of no use, see `lexicon.unused_entries`.
+    settings, lowercase, characters, threads, on_progress: as for `align`. bitext: encoded by `read_tokenised` or
+    `encode_pairs`, with the vocabularies of ``model`` if there is one. The other arguments are those of `align`.
+    too_long: how many pairs were left unaligned for their length. unused_entries: how many entries of the lexicon are
+    of no use, see `lexicon.unused_entries`.
     """
 
     def __init__(
@@ -104,7 +105,10 @@ class BitextAligner:
         )  # fmt: skip
 
     def lexicon(self, min_count: float = 0.5, min_probability: float = 0.01) -> Lexicon:
-        """Word translation probabilities from the expected links; see `lexicon_from_counts`."""
+        """Word translation probabilities from the expected links; see `lexicon_from_counts`.
+
+        min_count, min_probability: what an entry needs at least.
+        """
         counts = self._training.expected_links()
         english, foreign = self._bitext.english_words.words(), self._bitext.foreign_words.words()
         return lexicon_from_counts(*counts, english, foreign, min_count, min_probability)

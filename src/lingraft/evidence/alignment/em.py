@@ -89,9 +89,11 @@ def jump_weights(jumped: Array, exposed: Array) -> Array:
 class Training:
     """The aligner at work on one bitext; a context manager, because blocks may wait in a temporary folder.
 
-    english, foreign: line k of one is the translation of line k of the other; ids are below n_english, n_foreign.
-    start: parameters to begin with: their counts are added to those of this bitext, their jumps and nulls are kept (of
-    types they do not know, nothing is known). prior: further pseudo-counts, of a lexicon.
+    settings: hyperparameters, by default those of `AlignerSettings`. threads: by default one for each core; the result
+    is the same. on_progress: called with the share that is done (0 to 1) and a note for people. english, foreign: line
+    k of one is the translation of line k of the other; ids are below n_english, n_foreign. start: parameters to begin
+    with: their counts are added to those of this bitext, their jumps and nulls are kept (of types they do not know,
+    nothing is known). prior: further pseudo-counts, of a lexicon.
     """
 
     def __init__(

@@ -27,7 +27,8 @@ _SAVED_COUNT = 1e-3
 class AlignmentModel:
     """What the aligner learned, with the words it is about.
 
-    lowercase, characters: how text has to be prepared. parameters.counts: (foreign words x English words).
+    settings: with which it was learned. lowercase, characters: how text has to be prepared. parameters.counts: (foreign
+    words x English words).
     """
 
     english_words: Vocabulary

@@ -164,7 +164,10 @@ def of_model(model: Any, limit: int | None) -> WordVectors:
 
 
 def save_vectors(vectors: WordVectors, path: Path) -> None:
-    """Writes word vectors with their counts as one ``.npz`` without pickles, for later stages of a run."""
+    """Writes word vectors with their counts as one ``.npz`` without pickles, for later stages of a run.
+
+    path: the file, which `load_vectors` reads.
+    """
     blob = "\0".join(vectors.words).encode("utf-8", "surrogatepass")
     with path.open("wb") as stream:
         np.savez(

@@ -33,7 +33,8 @@ def vector_evidence(
     aligned: word vectors in one space (`align_vectors`). Makes vectors of tokens of them (`token_vectors`) and rows of
     those (`similarity_rows`, whose parameters these are). The paper's form is ``activation="sparsemax", temperature=1,
     csls=0``. Returns an Evidence of kind ``vectors``; its strength is the occurrences of words that contain a token.
-    Special tokens have no row and a part in none. Raises what those two do.
+    Special tokens have no row and a part in none. Raises what those two do. activation, temperature, neighbours, csls:
+    of `similarity_rows`. limit: the most frequent so many words of a language are segmented; None for all.
     """
     ours, _ = token_vectors(aligned.english, source, limit)
     theirs, mass = token_vectors(aligned.foreign, target, limit)

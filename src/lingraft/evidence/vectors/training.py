@@ -36,6 +36,8 @@ def train_vectors(
 ) -> WordVectors:
     """Makes word vectors of running text by counting (`cooccurrence.count_vectors`), with counts.
 
+    lines: of running text. dimension: of the vectors. min_count: words that occur less often get none.
+
     Text is cut by `words_of`. Runs of scripts written without spaces are cut into words of up to four characters, by a
     unigram language model that is learned on them first (Kudo 2018), where such scripts are more than a hundredth of
     the text. lowercase: for tokenizers that write lower case anyway. The same text gives the same vectors. The text
@@ -87,10 +89,11 @@ def train_on_tokens(
     sentences: tokens in their order. Tokens that hold white space, and ``</s>``, which is fastText's mark of a line's
     end, are left out. min_count: tokens that occur less often get no vector. ngrams: lengths of the character n-grams
     that a token's vector is the sum of besides its own, (0, 0) for none. negatives: how many other tokens a token is
-    told apart from at a time. seed: order of the sentences, among 131,072
-    neighbouring ones. threads: with one the result is the same for the same input and seed; with more they write over
-    each other's updates (Hogwild) and it is not. Other settings are fastText's. Memory: (tokens + 200,000) x dimension
-    x 4 bytes, and as much again for the tokens; the text waits in a temporary file.
+    told apart from at a time. seed: order of the sentences, among 131,072 neighbouring ones. threads: with one the
+    result is the same for the same input and seed; with more they write over each other's updates (Hogwild) and it is
+    not. Other settings are fastText's. Memory: (tokens + 200,000) x dimension x 4 bytes, and as much again for the
+    tokens; the text waits in a temporary file. dimension: of the vectors. epochs: passes over the sentences. model:
+    whether a token predicts its neighbours (``skipgram``) or they predict it (``cbow``).
 
     Raises CorpusError where no token occurs often enough, RecipeError for impossible settings, RunError where training
     diverges, MissingExtraError without the fastText library.

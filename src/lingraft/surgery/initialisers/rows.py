@@ -18,6 +18,8 @@ def table_of(
 ) -> TranslationTable:
     """A table each row of which is that of the first evidence that knows the token; special tokens go by role.
 
+    source, target: the tokenizers. evidence: the best first.
+
     Rows are normalised after what they give to special tokens of the source, which stand for no text, is taken out.
     Rows that no evidence knows are empty, of provenance ``fallback``.
     """

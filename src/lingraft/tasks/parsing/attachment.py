@@ -27,7 +27,10 @@ Array = np.ndarray[Any, Any]
 
 
 class Parse(NamedTuple):
-    """The tree of a sentence: for every word its head, counted from 1, 0 for the root, and its relation."""
+    """The tree of a sentence: for every word its head, counted from 1, 0 for the root, and its relation.
+
+    heads, deprels: both as long as the sentence.
+    """
 
     heads: tuple[int, ...]
     deprels: tuple[str, ...]
@@ -36,6 +39,8 @@ class Parse(NamedTuple):
 @dataclass(frozen=True)
 class AttachmentCounts:
     """Counts for each sentence, int64 (sentences,): words; those with the right head; head and relation right.
+
+    words, heads, labelled: these counts, in this order.
 
     A resample of the sentences, for an interval, is a choice of the same rows of all three.
     """

@@ -41,9 +41,10 @@ _FORMAT = 1
 class Parser(nn.Module):
     """A biaffine dependency parser.
 
-    encoder: the bare transformer. tokenizer: its tokenizer; both may be replaced by others that fit each other. labels:
-    the relations, in the order of the model's outputs. root_labels, other_labels: those that a root word may have, and
-    all other words. max_length: tokens the encoder reads at once; longer sentences are read in windows.
+    settings: of the layers on top. encoder: the bare transformer. tokenizer: its tokenizer; both may be replaced by
+    others that fit each other. labels: the relations, in the order of the model's outputs. root_labels, other_labels:
+    those that a root word may have, and all other words. max_length: tokens the encoder reads at once; longer sentences
+    are read in windows.
     """
 
     def __init__(
@@ -97,7 +98,11 @@ class Parser(nn.Module):
         return states
 
     def loss(self, batch: WordBatch, heads: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss of heads and labels over all words of a batch; see `BiaffineHead.loss`."""
+        """Mean loss of heads and labels over all words of a batch; see `BiaffineHead.loss`.
+
+        heads, labels: int64 (words,), of all words of the batch one after the other; heads are counted from 1, 0 is the
+        root. Returns a scalar.
+        """
         return self.head.loss(self(batch), heads, labels)
 
     def parse(
@@ -123,7 +128,10 @@ class Parser(nn.Module):
     def parse_subwords(
         self, sentences: Sequence[Subwords], batch_tokens: int | None = None, precision: str = "auto"
     ) -> list[Parse]:
-        """What `parse` does, for sentences that ``subwords.encode`` encoded."""
+        """What `parse` does, for sentences that ``subwords.encode`` encoded.
+
+        batch_tokens, precision: as for `parse`, and as there RecipeError for less than one token.
+        """
         if batch_tokens is None:
             batch_tokens = 2048 if self.device.type == "cpu" else 16_384
         if batch_tokens < 1:
@@ -153,7 +161,10 @@ class Parser(nn.Module):
         ]
 
     def with_model(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Parser:
-        """A copy of the parser around another encoder; the layers on top keep their weights."""
+        """A copy of the parser around another encoder; the layers on top keep their weights.
+
+        tokenizer: the one that belongs to it.
+        """
         parser = copy.copy(self)
         parser._modules = dict(self._modules)
         parser.encoder, parser.tokenizer, parser._subwords = encoder, tokenizer, None

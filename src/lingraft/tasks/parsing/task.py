@@ -82,6 +82,8 @@ def evaluate_parse(
 ) -> tuple[dict[str, Any], dict[str, Counts]]:
     """Attachment scores of a parser on a treebank with gold segmentation, as `count_attachments` defines them.
 
+    batch_tokens, precision: as for `Parser.parse`.
+
     ``uas`` and ``las``, in [0, 1], count punctuation, as the evaluation of Universal Dependencies does;
     ``uas_without_punct`` and ``las_without_punct`` leave it out. Also the counts for each sentence that every score is
     a ratio of.
@@ -108,12 +110,13 @@ def parse_file(
 ) -> dict[str, Any]:
     """Parses a file and writes CoNLL-U; returns the numbers of sentences and words, and the seconds it took.
 
-    input_format: ``conllu``, of which everything but HEAD and DEPREL is kept and HEAD may be ``_``; ``tokenised``, a
-    sentence a line and its words separated by white space; ``raw``, a sentence a line, words found by `split_words`. By
-    default files that look like CoNLL-U (`is_conllu`) or are named ``.conllu`` or ``.conll`` (and compressed ones) are
-    the first and all others the last.
-    on_progress: is told now and then how many sentences are done. The file is whole or not there. Raises CorpusError
-    when the input is wrong, OutputError when the output cannot be written.
+    path: a file, plain or compressed. out: where the trees go. batch_tokens, precision: as for `Parser.parse`.
+    input_format: ``conllu``, of which everything but HEAD
+    and DEPREL is kept and HEAD may be ``_``; ``tokenised``, a sentence a line and its words separated by white space;
+    ``raw``, a sentence a line, words found by `split_words`. By default files that look like CoNLL-U (`is_conllu`) or
+    are named ``.conllu`` or ``.conll`` (and compressed ones) are the first and all others the last. on_progress: is
+    told now and then how many sentences are done. The file is whole or not there. Raises CorpusError when the input is
+    wrong, OutputError when the output cannot be written, RecipeError for an input_format that is none of these.
     """
     path, out = Path(path), Path(out)
     if input_format is None:

@@ -57,6 +57,8 @@ class Sentence:
     ) -> Sentence:
         """A sentence without a tree. comments: lines without their ``# ``. space_after: whether a space follows a word.
 
+        forms: the words.
+
         CorpusError if there is no word, or one that cannot stand in a column.
         """
         if not forms:
@@ -81,7 +83,10 @@ class Sentence:
         )
 
     def with_tree(self, heads: Sequence[int], deprels: Sequence[str]) -> Sentence:
-        """The same sentence with other heads, as in ``heads``, and relations; everything else stays as it is."""
+        """The same sentence with other heads, as in ``heads``, and relations; everything else stays as it is.
+
+        heads: counted from 1, 0 for the root. deprels: the relations; both one a word.
+        """
         lines = list(self.lines)
         for row, head, deprel in zip(self.rows, heads, deprels, strict=True):
             fields = lines[row].split("\t")
