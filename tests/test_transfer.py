@@ -115,7 +115,7 @@ def test_the_results_load_without_lingraft(run, tmp_path):
 
 def test_without_training_the_body_is_the_english_one_and_english_stays(run, model_folder):
     out = run("graft").directory
-    assert content(out / "source") == content(model_folder)
+    assert {**content(out / "source"), "README.md": b""} == {**content(model_folder), "README.md": b""}
     english, target = (load_file(folder / "model.safetensors") for folder in (model_folder, out / "target"))
     sized = {name for name in english if english[name].shape[:1] != target[name].shape[:1]}
     assert sized == {"bert.embeddings.word_embeddings.weight", "cls.predictions.bias"}
@@ -152,7 +152,9 @@ def test_the_output_bias_of_a_masked_graft_is_of_the_text(run):
 def test_distillation_moves_the_new_vocabulary_and_leaves_english_alone(run, sentence_model_folder):
     result = run("distill")
     assert result.recipe.training.embeddings_share == 1
-    assert content(result.directory / "source") == content(sentence_model_folder)
+    made = content(result.directory / "source")
+    assert made.pop("README.md").startswith(b"---\n")  # its card
+    assert made == content(sentence_model_folder)
     assert result.scores["english_cosine"] == pytest.approx(1, abs=1e-5)
     english, target = (load_file(f / "model.safetensors") for f in (sentence_model_folder, result.directory / "target"))
     moved = {name for name in english if english[name].shape != target[name].shape}
