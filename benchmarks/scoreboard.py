@@ -221,7 +221,7 @@ def main() -> int:
         print(Estimate(store).show(own))
         return 0
     failed = [] if given.show else fill(own, store)
-    report = Report(Board(cells, store), list(axes.sources), list(axes.baselines), axes.languages)
+    report = Report(Board(cells, store), axes)
     text = report.text()
     print(text)
     if given.tables:

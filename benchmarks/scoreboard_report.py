@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lab import made_with, markdown
+from lab import made_with, markdown, other_side, tests_of
 from scoreboard_plan import TASKS, Cell, Row
 from scoreboard_store import Record, Store
 
@@ -123,10 +123,9 @@ class Board:
 class Report:
     """Markdown of a board."""
 
-    def __init__(
-        self, board: Board, sources: Sequence[str], baselines: Sequence[str], languages: Sequence[str]
-    ) -> None:
-        self.board, self.sources, self.baselines, self.languages = board, sources, baselines, languages
+    def __init__(self, board: Board, axes: Axes) -> None:
+        self.board, self.lab, self.languages = board, axes.lab, axes.languages
+        self.sources, self.baselines = list(axes.sources), list(axes.baselines)
 
     def text(self) -> str:
         """All tables that have a number."""
@@ -235,6 +234,8 @@ class Report:
     def evidence(self, source: str) -> str:
         """What may explain where a language falls short: coverage, fertility, quality of the rows."""
         lines = []
+        order = {each: other_side(*(tests_of(self.lab, "parse", side)[0] for side in ("en", each)))
+                 for each in self.languages if any(cell.task == "las" for cell in self.board.cells)}  # fmt: skip
         for row in self.board.rows(source, "xnli") or self.board.rows(source, "las") or self.board.rows(source, "bits"):
             if not (row.method == "lingraft" or row.recipe):
                 continue
@@ -256,11 +257,17 @@ class Report:
                     f"{100 * run['table']['shares'].get('fallback', 0.0):.1f}",
                     f"{text['tokens'] / text['words']:.2f}" if text else "",
                     f"{text['tokens'] / text['characters']:.3f}" if text else "",
-                    f"{100 * found.value:.1f}" if found else "", f"{training['steps']:,}" if training else "",
+                    f"{100 * found.value:.1f}" if found else "",
+                    f"{100 * order[language]:.1f}" if language in order else "",
+                    f"{training['steps']:,}" if training else "",
                 ])  # fmt: skip
         columns = ["pairs", "tokens of the vocabulary", "running text with evidence %", "rows without evidence %",
-                   "tokens a word", "tokens a character", "retrieval %", "steps"]  # fmt: skip
-        note = "Tokens a word and a character: FLORES devtest; words are what stands between spaces."
+                   "tokens a word", "tokens a character", "retrieval %",
+                   "words on another side %", "steps"]  # fmt: skip
+        note = (
+            "Tokens a word and a character: FLORES devtest; words are what stands between spaces. Words on another "
+            "side: of their head than words of the same relation are in English, in the treebanks of the table."
+        )
         return self._table(f"{source}: what the grafts rest on", lines, columns, note)
 
     def directions(self, source: str) -> str:

@@ -120,9 +120,7 @@ def planned(board: Any, data: SimpleNamespace, run: Any, *options: str) -> tuple
     given, axes = board.main.parsed([*base, *options])
     store = board.store.Store(given.out, run)
     cells = list(board.plan.Plan(axes, store).cells())
-    board_ = board.report.Board(cells, store)
-    report = board.report.Report(board_, list(axes.sources), list(axes.baselines), axes.languages)
-    return store, cells, axes, report
+    return store, cells, axes, board.report.Report(board.report.Board(cells, store), axes)
 
 
 def named(cells: list[Any]) -> set[tuple[str, str, str, str, int]]:
@@ -396,7 +394,7 @@ def test_tables(board, data):
     assert "| multi | 60.0 [" in against
     assert "| above multi in 2, points | +15.0 [" in against
     assert "| above multi in 2, points | +20.0 [" in against
-    assert "| hi, lingraft | 7 | 99 | 50.00 | 25.0 | 1.50 | 0.333 |" in text
+    assert "| hi, lingraft | 7 | 99 | 50.00 | 25.0 | 1.50 | 0.333 | 75.0 |" in text
     assert "### Supervised parsing" in text
     assert "Seeds that are there: xnli: 0; retrieval: 0; supervised: 0." in text
 
@@ -412,6 +410,22 @@ def test_the_mean_of_languages_counts_each_the_same(board):
     assert other.value == pytest.approx(0.2)
     difference = board.report.mean_of([one, one]).minus(board.report.mean_of([one, one]))
     assert (difference.value, tuple(difference.interval)) == (0.0, (0.0, 0.0))
+
+
+def test_word_order(board, tmp_path):
+    from lab import other_side
+
+    def treebank(name, *words):
+        lines = [f"{number}\tw\t_\t_\t_\t_\t{head}\t{relation}\t_\t_" for number, head, relation in words]
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n\n", encoding="utf-8")
+        return path
+
+    english = treebank("en", (1, 2, "nsubj"), (2, 0, "root"), (3, 2, "obj"), (4, 2, "punct"))
+    same = treebank("same", (1, 2, "nsubj:pass"), (2, 0, "root"), (3, 2, "obj"))
+    verb_last = treebank("last", (1, 3, "nsubj"), (2, 3, "obj"), (3, 0, "root"), (4, 3, "punct"))
+    assert other_side(english, same) == 0
+    assert other_side(english, verb_last) == pytest.approx(1 / 2)
 
 
 def test_bits_per_byte_and_tokens_a_word(board, data):
