@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from lab import made_with, markdown, other_side, tests_of
-from scoreboard_plan import TASKS, Cell, Row
+from scoreboard_plan import TASKS, Axes, Cell, Row
 from scoreboard_store import Record, Store
 
 from lingraft.tasks.intervals import RESAMPLES, Interval, bootstrap_interval
