@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from lab import add_lab, given_lab, lab_file
 from scipy import sparse
 
 from lingraft.corpus import Counts, clean_pairs, read_bitext, read_lines
@@ -50,7 +50,6 @@ from lingraft.evidence.vectors import (
 )
 from lingraft.surgery import LanguageModel, graft, load_model, load_tokenizer
 from lingraft.tasks import embed_sentences, retrieval_scores
-from tasks import lab_file
 
 LANGUAGES = ("fr", "ru", "vi", "hi", "ar", "zh")
 
@@ -144,7 +143,7 @@ def main() -> None:
     """Runs what is asked for, appends each result to WORK/fusion.jsonl and prints it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--lab", type=Path, default=os.environ.get("LINGRAFT_LAB"))
+    add_lab(parser)
     parser.add_argument("--runs", type=Path, required=True, help="with none-LANG/target from benchmarks/transfer.py")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--languages", default=",".join(LANGUAGES))
@@ -154,9 +153,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--trust", action="append", default=[])
     arguments = parser.parse_args()
-    if arguments.lab is None:
-        parser.error("say where the data lies: --lab FOLDER or LINGRAFT_LAB")
-    arguments.lab = Path(arguments.lab)
+    arguments.lab = given_lab(parser, arguments)
     arguments.work.mkdir(parents=True, exist_ok=True)
     source, trust = load_model(str(arguments.model)), read_trust(arguments.trust)
     for tag in arguments.languages.split(","):

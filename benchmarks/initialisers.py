@@ -18,13 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lab import add_lab, given_lab, lab_file
 
 import lingraft
 from lingraft.cache import replacing, write_aside
@@ -37,7 +37,6 @@ from lingraft.surgery import METHODS, load_model, load_tokenizer, save_model, sa
 from lingraft.surgery.initialisers.files import read_pairs
 from lingraft.training import text_stream
 from lingraft.vocabulary import train_tokenizer
-from tasks import lab_file
 
 LANGUAGES = ("fr", "ru", "vi", "hi", "ar", "zh")
 
@@ -185,7 +184,7 @@ def main() -> None:
     """Makes the cells that are missing and prints the tables of all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--lab", type=Path, default=os.environ.get("LINGRAFT_LAB"))
+    add_lab(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--languages", default=",".join(LANGUAGES))
     parser.add_argument("--methods", default=",".join(METHODS))
@@ -199,8 +198,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4, help="sequences of 128 tokens a language and step")
     parser.add_argument("--megabytes", type=float, default=8.0, help="of running text, for probes and FOCUS")
     arguments = parser.parse_args()
-    if arguments.lab is None:
-        parser.error("say where the data lies: --lab FOLDER or LINGRAFT_LAB")
+    arguments.lab = given_lab(parser, arguments)
     logging.basicConfig(format="%(message)s")
     arguments.out.mkdir(parents=True, exist_ok=True)
     inputs = Inputs(arguments)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lab import lab_file
 
 from lingraft.corpus import read_lines
 from lingraft.evidence import (
@@ -38,7 +39,6 @@ from lingraft.evidence.alignment import read_lexicon
 from lingraft.surgery import graft, load_model, load_tokenizer
 from lingraft.tasks import embed_sentences, retrieval_scores
 from lingraft.vocabulary import train_tokenizer
-from tasks import lab_file
 
 LANGUAGES = ("fr", "ru", "ar", "hi", "vi", "zh")
 

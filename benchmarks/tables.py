@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from hard_links import parsed, symmetrized
+from lab import add_lab, given_lab
 from scipy import sparse
 
 from lingraft.corpus import Counts, TokenSequences, clean_pairs, read_bitext, read_lines
@@ -113,16 +113,15 @@ def main() -> None:
     """Runs what is asked for, appends each result to WORK/tables.jsonl and prints it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--lab", type=Path, default=os.environ.get("LINGRAFT_LAB"), required=False)
+    add_lab(parser)
     parser.add_argument("--runs", type=Path, required=True, help="with none-LANG/target from benchmarks/transfer.py")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--eflomal", default="eflomal-align")
     parser.add_argument("--languages", default=",".join(LANGUAGES))
     parser.add_argument("--links", default="soft,posterior,gdfa,eflomal")
     arguments = parser.parse_args()
-    if arguments.lab is None:
-        parser.error("say where the data lies: --lab FOLDER or LINGRAFT_LAB")
-    arguments.lab, wanted = Path(arguments.lab), arguments.links.split(",")
+    arguments.lab = given_lab(parser, arguments)
+    wanted = arguments.links.split(",")
     arguments.work.mkdir(parents=True, exist_ok=True)
     source = load_model(str(arguments.model))
     for language in arguments.languages.split(","):

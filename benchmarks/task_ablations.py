@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
-from lingraft.corpus import read_lines
-from tasks import lab_file, lingraft
+from lab import add_lab, given_lab, lab_file, lingraft, shortened
 
 #: option by name: settings of lingraft finetune
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
@@ -58,20 +56,6 @@ ENGLISH = {
     "nli": ("nli/en.train.tsv", "xnli/dev.en.tsv", "accuracy"),
     "parse": ("ud/en_ewt-ud-train.conllu", "ud/en_ewt-ud-dev.conllu", "las"),
 }
-
-
-def shortened(path: Path, examples: int, out: Path) -> Path:
-    """The first examples of a training file: lines below a header, or sentences between blank lines."""
-    if not out.is_file():
-        lines: list[str] = []
-        left = examples if ".conllu" in path.name else examples + 1
-        for line in read_lines(path):
-            lines.append(line)
-            left -= ".conllu" not in path.name or not line
-            if not left:
-                break
-        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return out
 
 
 def row(arguments: argparse.Namespace, name: str, settings: dict[str, Any], train: Path) -> dict[str, Any]:
@@ -116,16 +100,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=tuple(VARIANTS))
     parser.add_argument("model", type=Path)
-    parser.add_argument("--lab", type=Path, default=os.environ.get("LINGRAFT_LAB"))
+    add_lab(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--runs", required=True, help="folders of transfers, XX for the language")
     parser.add_argument("--examples", type=int, default=10_000, help="training examples")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
-    if arguments.lab is None:
-        parser.error("say where the data lies: --lab FOLDER or LINGRAFT_LAB")
-    arguments.lab = Path(arguments.lab)
+    arguments.lab = given_lab(parser, arguments)
     work = arguments.out / "ablations" / arguments.task
     work.mkdir(parents=True, exist_ok=True)
     source = lab_file(arguments.lab, ENGLISH[arguments.task][0])

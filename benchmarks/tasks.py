@@ -14,37 +14,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-LANGUAGES = ("fr", "ru", "ar", "hi", "vi", "zh")
-
-#: treebanks to test on; the first of a language is the one in the table, the others stand in results.json too
-TREEBANKS = {
-    "en": ("en_ewt-ud-test", "en_pud-ud-test"), "fr": ("fr_gsd-ud-test", "fr_pud-ud-test"),
-    "ru": ("ru_gsd-ud-test", "ru_pud-ud-test"), "ar": ("ar_pud-ud-test",), "hi": ("hi_pud-ud-test",),
-    "vi": ("vi_vtb-ud-test",), "zh": ("zh_gsdsimp-ud-test", "zh_pud-ud-test"),
-}  # fmt: skip
-
-Result = dict[str, Any]
-
-
-def lingraft(*arguments: object) -> Result:
-    """What a command prints with --json."""
-    done = subprocess.run(
-        ["lingraft", *map(str, arguments), "--json", "--quiet"], check=True, stdout=subprocess.PIPE, text=True
-    )
-    result: Result = json.loads(done.stdout)
-    return result
-
-
-def lab_file(lab: Path, name: str) -> Path:
-    """A file of the lab, compressed or not."""
-    return next(path for path in (lab / name, lab / f"{name}.zst") if path.is_file())
+from lab import (
+    ENGLISH,
+    LANGUAGES,
+    TREEBANKS,
+    Result,
+    add_lab,
+    given_lab,
+    lab_file,
+    lingraft,
+    markdown,
+    same_encoder,
+    tests_of,
+    with_interval,
+)
 
 
 class Bench:
@@ -57,12 +44,6 @@ class Bench:
         self.arguments = arguments
         self.work.mkdir(parents=True, exist_ok=True)
 
-    def tests(self, language: str) -> list[Path]:
-        """Test files of a language."""
-        if self.task == "nli":
-            return [lab_file(self.lab, f"xnli/test.{language}.tsv")]
-        return [lab_file(self.lab, f"ud/{name}.conllu") for name in TREEBANKS[language]]
-
     def trained(self, encoder: Path) -> Path:
         """The task model on an encoder, fine-tuned in English."""
         # an English model that training left as it is is one and the same encoder
@@ -71,10 +52,7 @@ class Bench:
             return Path(self.arguments.trained)
         out = self.work / f"trained-{name}"
         if not out.is_dir():
-            files = ("nli/en.train.tsv", "xnli/dev.en.tsv")
-            if self.task == "parse":
-                files = ("ud/en_ewt-ud-train.conllu", "ud/en_ewt-ud-dev.conllu")
-            train, dev = (lab_file(self.lab, name) for name in files)
+            train, dev = (lab_file(self.lab, name) for name in ENGLISH[self.task])
             sets = [part for setting in self.arguments.set for part in ("--set", setting)]
             lingraft("finetune", self.task, "--model", encoder, "--train", train, "--dev", dev, "--out", out,
                      "--seeds", self.arguments.seeds, *sets)  # fmt: skip
@@ -82,7 +60,8 @@ class Bench:
 
     def scores(self, model: Path, language: str) -> list[Result]:
         """Scores of a task model on all tests of a language."""
-        return [lingraft("evaluate", self.task, "--model", model, "--data", test) for test in self.tests(language)]
+        tests = tests_of(self.lab, self.task, language)
+        return [lingraft("evaluate", self.task, "--model", model, "--data", test) for test in tests]
 
     def run(self) -> dict[str, dict[str, list[Result]]]:
         """Scores by kind of run and language."""
@@ -114,15 +93,9 @@ class Bench:
         return results
 
 
-def same_encoder(one: Path, other: Path) -> bool:
-    """Whether two model folders hold the same weights."""
-    return (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
-
-
 def cell(result: Result, name: str) -> str:
     """A score in percent with its interval."""
-    low, high = result["intervals"][name]
-    return f"{100 * result[name]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return with_interval(result[name], result["intervals"][name])
 
 
 def main() -> None:
@@ -130,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=("nli", "parse"))
     parser.add_argument("model", type=Path)
-    parser.add_argument("--lab", type=Path, default=os.environ.get("LINGRAFT_LAB"))
+    add_lab(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--runs", action="append", default=[], help="folders of transfers, XX for the language")
     parser.add_argument("--languages", default=",".join(LANGUAGES))
@@ -139,19 +112,17 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="a setting of lingraft finetune")
     parser.add_argument("--remove", action="store_true", help="remove swapped models once they are scored")
     arguments = parser.parse_args()
-    if arguments.lab is None:
-        parser.error("say where the data lies: --lab FOLDER or LINGRAFT_LAB")
-    arguments.lab = Path(arguments.lab)
+    arguments.lab = given_lab(parser, arguments)
     results = Bench(arguments).run()
     names = ["accuracy"] if arguments.task == "nli" else ["uas", "las", "las_without_punct"]
     languages = ["en", *arguments.languages.split(",")]
     for name in names:
-        print(f"\n{name}\n\n| | {' | '.join(languages)} |\n{'|---' * (len(languages) + 1)}|")
+        rows = []
         for kind, scores in results.items():
-            cells = [cell(scores[each][0], name) if each in scores else "" for each in languages]
-            print(f"| {kind} | {' | '.join(cells)} |")
+            rows.append([kind, *(cell(scores[each][0], name) if each in scores else "" for each in languages)])
             if kind != "untouched":
-                print(f"| {kind}, behind English | {' | '.join(gaps(scores, results['untouched'], languages, name))} |")
+                rows.append([f"{kind}, behind English", *gaps(scores, results["untouched"], languages, name)])
+        print(f"\n{name}\n\n{markdown(['', *languages], rows)}")
     if arguments.task == "parse":
         others(results, languages)
 
@@ -171,11 +142,11 @@ def others(results: dict[str, dict[str, list[Result]]], languages: list[str]) ->
     """UAS and LAS on the further treebanks of each language."""
     columns = [(each, k) for each in languages for k in range(1, len(TREEBANKS[each]))]
     names = [TREEBANKS[each][k].removesuffix("-ud-test") for each, k in columns]
-    print(f"\nUAS / LAS elsewhere\n\n| | {' | '.join(names)} |\n{'|---' * (len(columns) + 1)}|")
+    rows = []
     for kind, scores in results.items():
         found = [scores[each][k] if each in scores else None for each, k in columns]
-        cells = [f"{100 * result['uas']:.1f} / {100 * result['las']:.1f}" if result else "" for result in found]
-        print(f"| {kind} | {' | '.join(cells)} |")
+        rows.append([kind, *(f"{100 * each['uas']:.1f} / {100 * each['las']:.1f}" if each else "" for each in found)])
+    print(f"\nUAS / LAS elsewhere\n\n{markdown(['', *names], rows)}")
 
 
 if __name__ == "__main__":

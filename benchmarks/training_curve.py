@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from lab import add_lab, given_lab
 
 Run = dict[str, Any]
 
@@ -56,15 +57,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--to", required=True)
-    parser.add_argument("--lab", type=Path, default=os.environ.get("LINGRAFT_LAB"))
+    add_lab(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget", default="20m")
     parser.add_argument("--evaluations", type=int, default=10)
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--set", action="append", default=[], help="a recipe key, as for lingraft transfer")
     arguments = parser.parse_args()
-    if arguments.lab is None:
-        parser.error("say where the data lies: --lab FOLDER or LINGRAFT_LAB")
+    arguments.lab = given_lab(parser, arguments)
     run = trained(arguments)
     training = run["training"]
     print(f"| minutes | step | {arguments.to} | en |\n|---|---|---|---|")

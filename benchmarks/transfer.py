@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from lab import add_lab, given_lab, lab_file, lingraft, made_with, markdown
 
 LANGUAGES = ("fr", "ru", "vi", "hi", "ar", "zh")
 
@@ -31,14 +31,13 @@ def run(arguments: argparse.Namespace, language: str) -> Run:
     out = arguments.out / f"{name}-{language}"
     if not (out / "run.json").is_file():
         lab = arguments.lab
-        command = [
-            "lingraft", "transfer", str(arguments.model), "--to", language, "--out", str(out), "--json", "--quiet",
-            "--bitext", f"{lab}/parallel/en-{language}.tsv.zst", "--objective", arguments.objective,
-            *(["--budget", arguments.budget] if arguments.budget else []),
-        ]  # fmt: skip
+        options = ["--budget", arguments.budget] if arguments.budget else []
         if arguments.objective != "mlm":
-            command += ["--eval-bitext", f"{lab}/flores/devtest.en.txt,{lab}/flores/devtest.{language}.txt"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            options += ["--eval-bitext", f"{lab}/flores/devtest.en.txt,{lab}/flores/devtest.{language}.txt"]
+        lingraft(
+            "transfer", arguments.model, "--to", language, "--out", out, "--objective", arguments.objective,
+            "--bitext", lab_file(lab, f"parallel/en-{language}.tsv"), *options,
+        )  # fmt: skip
     result: Run = json.loads((out / "run.json").read_text(encoding="utf-8"))
     return result
 
@@ -82,25 +81,18 @@ def main() -> None:
     """Runs what is missing and prints one table, without the columns that do not apply."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--lab", type=Path, default=os.environ.get("LINGRAFT_LAB"))
+    add_lab(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--objective", default="none")
     parser.add_argument("--budget")
     parser.add_argument("--languages", default=",".join(LANGUAGES))
     arguments = parser.parse_args()
-    if arguments.lab is None:
-        parser.error("say where the data lies: --lab FOLDER or LINGRAFT_LAB")
+    arguments.lab = given_lab(parser, arguments)
     runs = {language: run(arguments, language) for language in arguments.languages.split(",")}
     shown = {name: cell for name, cell in COLUMNS.items() if any(cell(result) for result in runs.values())}
-    print(f"| | {' | '.join(shown)} |")
-    print("|---" * (len(shown) + 1) + "|")
-    for language, result in runs.items():
-        print(f"| {language} | {' | '.join(cell(result) for cell in shown.values())} |")
-    versions, machine = result["versions"], result["machine"]
-    print(
-        f"\nPython {versions['python']}, torch {versions['torch']}, transformers {versions['transformers']}, "
-        f"{machine['architecture']}, {machine['cores']} cores, {machine['threads']} threads, one run each, seed 0."
-    )
+    rows = [[language, *(cell(result) for cell in shown.values())] for language, result in runs.items()]
+    print(markdown(["", *shown], rows))
+    print(f"\n{made_with(next(iter(runs.values())))}, one run each, seed 0.")
 
 
 if __name__ == "__main__":
