@@ -17,6 +17,7 @@ from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .comparison import Comparison, compare
+    from .doctor import Diagnosis, Finding, doctor
     from .errors import (
         CorpusError,
         InputError,
@@ -51,6 +52,8 @@ _HOMES = {
     "AlignmentModel": "evidence.alignment",
     "Comparison": "comparison",
     "CorpusError": "errors",
+    "Diagnosis": "doctor",
+    "Finding": "doctor",
     "FinetuneSettings": "tasks.settings",
     "InputError": "errors",
     "LanguageModel": "surgery",
@@ -73,6 +76,7 @@ _HOMES = {
     "align": "evidence.alignment",
     "build_table": "evidence",
     "compare": "comparison",
+    "doctor": "doctor",
     "evaluate": "taskruns",
     "evaluate_lm": "tasks",
     "evaluate_retrieval": "tasks",
@@ -93,6 +97,8 @@ __all__ = [
     "AlignmentModel",
     "Comparison",
     "CorpusError",
+    "Diagnosis",
+    "Finding",
     "FinetuneSettings",
     "InputError",
     "LanguageModel",
@@ -115,6 +121,7 @@ __all__ = [
     "align",
     "build_table",
     "compare",
+    "doctor",
     "evaluate",
     "evaluate_lm",
     "evaluate_retrieval",
