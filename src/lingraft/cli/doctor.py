@@ -68,11 +68,15 @@ def _show(result: Diagnosis) -> None:
     for name, told in result.sampled.items():
         if not told["whole"] or told["examined"] < told["read"]:
             total = f" of about {told['estimated_total']:,}" if told["estimated_total"] and not told["whole"] else ""
-            text = f"{name}: {told['read']:,} lines{total} were read, {told['examined']:,} of them looked at more closely."
+            text = (
+                f"{name}: {told['read']:,} lines{total} were read, {told['examined']:,} of them looked at more closely."
+            )
             console.print(escape(text), soft_wrap=True)
     errors, warnings = len(result.of("error")), len(result.of("warning"))
     if errors:
-        verdict = f"[bold red]This run would be worthless[/]: {_number(errors, 'error')}, {_number(warnings, 'warning')}."
+        verdict = (
+            f"[bold red]This run would be worthless[/]: {_number(errors, 'error')}, {_number(warnings, 'warning')}."
+        )
     elif warnings:
         verdict = f"[yellow]This run would work, but not as well as it could[/]: {_number(warnings, 'warning')}."
     else:
@@ -80,7 +84,7 @@ def _show(result: Diagnosis) -> None:
     console.print(f"{verdict} The doctor took {result.seconds:.0f} s.", soft_wrap=True)
 
 
-def _number(count: int, what: str) -> str:
+def _number(count: int, what: object) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 

@@ -42,9 +42,9 @@ class RunOptions:
     eval_bitext: Annotated[
         list[str], typer.Option("--eval-bitext", help="Held-out sentence pairs for the retrieval score.")
     ] = field(default_factory=list)
-    tokenizer: Annotated[
-        list[str], typer.Option("--tokenizer", help="Use this tokenizer instead of training one.")
-    ] = field(default_factory=list)
+    tokenizer: Annotated[list[str], typer.Option("--tokenizer", help="Use this tokenizer instead of training one.")] = (
+        field(default_factory=list)
+    )
     vocab_size: Annotated[int | None, typer.Option("--vocab-size", help="Tokens of a new vocabulary.")] = None
     objective: Annotated[str | None, typer.Option("--objective", help="auto, mlm, distill, clm or none.")] = None
     steps: Annotated[int | None, typer.Option("--steps", help="Train for so many steps.")] = None
@@ -102,9 +102,7 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
     own = get_type_hints(command, include_extras=True)
 
     def parameter(name: str, default: Any, annotation: Any) -> inspect.Parameter:
-        return inspect.Parameter(
-            name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation
-        )
+        return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
     parameters = [
         # typer copies what it finds as a default
@@ -119,7 +117,7 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
         options = RunOptions(**{each.name: given.pop(each.name) for each in fields(RunOptions)})
         command(options, **given)
 
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    setattr(called, "__signature__", inspect.Signature(parameters))  # noqa: B010 (mypy knows no such attribute)
     called.__annotations__ = {each.name: each.annotation for each in parameters}
-    del called.__wrapped__  # type: ignore[attr-defined]
+    del called.__wrapped__
     return called

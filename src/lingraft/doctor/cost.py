@@ -1,4 +1,4 @@
-"""What a run will take, measured: real steps of the real model on the run's batches, and the stages before by their rates.
+"""What a run will take, measured: real steps of the real model on the run's batches, and the rates of all else.
 
 The probe grafts the vocabulary onto the model with whatever rows, since time and memory do not depend on what is in
 them, and has the run's own trainer time a few steps of every stage at a learning rate of zero. What comes before is
@@ -89,13 +89,13 @@ def estimate(
         if objective != "distill":
             texts = sum(cost.text_tokens for cost in languages.values())
             seconds["tokenising"] = _tokenising(languages) if texts else 0.0
-    seconds["scores"] = _scoring(source, targets, languages, names, english, objective, recipe)
+    seconds["scores"] = _scoring(source, targets, languages, english, objective, recipe)
     peak = peak_memory_mb()
     device = default_device()
     card = device_memory_mb(device) if device.type == "cuda" else None
-    bitext = max((cost.bitext_bytes * _TEXT_COPIES + cost.bitext_tokens * _ALIGNER_BYTES for cost in languages.values()))
-    held = max((sum(len(a) + len(b) for a, b in cost.pairs) * _TEXT_COPIES for cost in languages.values()))
-    memory = None if peak is None else int(peak * 1e6 + max(0.0, bitext - held))
+    # a run has all of the bitext in memory where this process has a sample of it
+    bitext = max(cost.bitext_bytes * _TEXT_COPIES + cost.bitext_tokens * _ALIGNER_BYTES for cost in languages.values())
+    memory = None if peak is None else int(peak * 1e6 + bitext)
     seconds = {stage: round(value, 2) for stage, value in seconds.items()}
     seconds["total"] = round(sum(seconds.values()), 2)
     text_bytes = sum(cost.bitext_bytes for cost in languages.values())
@@ -134,9 +134,7 @@ def _trainer(
     }
     of_english = text_stream(source, encode(source.tokenizer, _enough(english, training.sequence_length)))
     translated = pairs if training.translation_weight else {}
-    return language_model_trainer(
-        source, targets, of_english, texts, training, recipe.seed, folder, fresh, translated
-    )
+    return language_model_trainer(source, targets, of_english, texts, training, recipe.seed, folder, fresh, translated)
 
 
 def _enough(lines: list[str], length: int) -> list[str]:
@@ -160,7 +158,7 @@ def _tokenising(languages: Mapping[str, LanguageCost]) -> float:
 
 def _scoring(
     source: LanguageModel, targets: Mapping[str, LanguageModel], languages: Mapping[str, LanguageCost],
-    names: Mapping[str, str], english: list[str], objective: str, recipe: Recipe,
+    english: list[str], objective: str, recipe: Recipe,
 ) -> float:  # fmt: skip
     """Seconds for retrieval, similarity and bits per byte, from a few sentences of each."""
     some = english[:64]
@@ -168,11 +166,15 @@ def _scoring(
         return 0.0
     for part in (source.model, *source.pooling):
         part.to(default_device())
+    embed_sentences(source, some[:8])  # the first call is slower than the others
     began = time.perf_counter()
     embed_sentences(source, some)
     a_sentence = (time.perf_counter() - began) / len(some)
     pairs = sum(cost.evaluation_pairs for cost in languages.values())
-    sentences = 6.0 * pairs + (2.0 * _SCORED * len(languages) if objective != "none" else 0.0)
+    # retrieval embeds both sides in two or three states; similarity the English sides before and after
+    sentences = pairs * (6.0 if objective != "none" else 3.0)
+    if objective != "none" and not pairs:
+        sentences = 2.0 * _SCORED * len(languages)
     total = a_sentence * sentences
     if objective in ("mlm", "clm") and source.has_head:
         began = time.perf_counter()
@@ -190,16 +192,18 @@ def _findings(made: Estimates, recipe: Recipe) -> list[Finding]:
         found.append(
             Finding(
                 "memory", "error",
-                f"the run needs about {made.peak_memory_bytes / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are "
-                "there", "Set a smaller training.micro_batch or training.checkpoint_activations=true, give a part of "
-                "the bitext, or take a larger machine.",
+                f"the run needs about {made.peak_memory_bytes / 1e9:.1f} GB of memory, and there are "
+                f"{available / 1e9:.1f} GB", 
+                "Set a smaller training.micro_batch or training.checkpoint_activations=true, give a part of the bitext, "
+                "or take a larger machine.",
                 numbers={"needed": made.peak_memory_bytes, "available": available},
             )
         )  # fmt: skip
     if made.seconds["total"] > _LONG and not recipe.training.budget:
         found.append(
             Finding(
-                "long-run", "warning", f"the run will take about {made.seconds['total'] / 86400:.0f} days on this machine",
+                "long-run", "warning",
+                f"the run will take about {made.seconds['total'] / 86400:.0f} days on this machine",
                 "Give it fewer --steps or a --budget, a smaller model, or a machine with a graphics card.",
                 numbers={"seconds": made.seconds["total"], "threshold": _LONG},
             )

@@ -110,9 +110,9 @@ def coverage_findings(
     same = material.foreign is material.text
     new = _every(len(text), _NEW)
     # of the bitext what is new text cannot be learnt from
+    in_bitext: Array
     if same:
-        in_bitext = counts - np.bincount(text.select(new).ids, minlength=size)
-        in_bitext = in_bitext * (_NEW / (_NEW - 1))
+        in_bitext = (counts - np.bincount(text.select(new).ids, minlength=size)) * (_NEW / (_NEW - 1))
     else:
         in_bitext = np.bincount(encode(target, list(material.foreign)).ids, minlength=size).astype(np.float64)
     in_bitext = in_bitext * (scale or 1.0) if given.bitext else np.zeros(size)
@@ -131,10 +131,12 @@ def coverage_findings(
     special = np.zeros(size, bool)
     special[list(all_special_ids(target))] = True
     running = np.bincount(text.select(new).ids, minlength=size) * ~special
-    tokens = max(1, running.sum())
-    entries = max(1, np.count_nonzero(~special))
+    tokens = max(1, int(running.sum()))
+    entries = max(1, int(np.count_nonzero(~special)))
     any_row = np.logical_or.reduce(list(known.values()))
-    shares = {name: float(running[has].sum() / tokens) for name, has in known.items() if name != "bitext" or given.bitext}
+    shares = {
+        name: float(running[has].sum() / tokens) for name, has in known.items() if name != "bitext" or given.bitext
+    }
     statistics |= {f"text_from_{name}": share for name, share in shares.items()}
     weak = float(running[~solid].sum() / tokens)
     without = float(np.count_nonzero(~special & ~any_row) / entries)
@@ -150,8 +152,8 @@ def coverage_findings(
         found.append(
             Finding(
                 "weak-coverage", "error" if weak >= ERROR else "warning",
-                f"of the tokens of new text {percent(weak)} will rest on next to nothing: the bitext has them fewer than "
-                f"{OFTEN} times and nothing else knows them (rows by evidence: {evidence})",
+                f"of the tokens of new text {percent(weak)} will rest on next to nothing: the bitext has them fewer "
+                f"than {OFTEN} times and nothing else knows them (rows by evidence: {evidence})",
                 "The corpus is too small for this vocabulary: give more sentence pairs or a dictionary (--lexicon)"
                 + (", or a smaller --vocab-size." if not given.tokenizer else ", or leave --tokenizer out."),
                 language, None, {"share": weak, "threshold": WARNING},
@@ -196,4 +198,3 @@ def _in_vectors(vectors: str, target: PreTrainedTokenizerBase, counts: Array) ->
     known = np.zeros(counts.size, bool)
     known[encode(target, list(foreign.words)).ids] = True
     return known
-

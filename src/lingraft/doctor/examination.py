@@ -60,12 +60,12 @@ def doctor(
     probe: bool = True,
     on_progress: OnProgress | None = None,
 ) -> Diagnosis:
-    """Looks at what `lingraft.transfer` would be given: what is wrong or weak, how long it will take, in how much memory.
+    """Looks at what `lingraft.transfer` would be given: what is wrong or weak, how long it will take, in what memory.
 
     The arguments are those of `lingraft.transfer`. out: where the run is to go, if that is to be checked too. probe:
     whether to time some steps of the training, for ``estimates``; where the run would be worthless anyway that is left
-    out. Nothing is written but temporary files. Long texts are sampled, at even distances and always in the same places; what was
-    read is in ``sampled``.
+    out. Nothing is written but temporary files. Long texts are sampled, at even distances and always in the same
+    places; what was read is in ``sampled``.
 
     Raises InputError for whatever a transfer would refuse.
     """
@@ -132,7 +132,7 @@ def _shared_english(
     text = sample_text(names)
     sampled["source text"] = text.as_dict()
     told: dict[str, float] = {}
-    found += language.english_findings(text.some(_LINES), text.shown, None, told)[0]
+    found += language.english_findings(language.identify(text.some(_LINES), "en"), text.shown, None, told)
     found += encoding_findings(text.some(_LINES), None, text.shown, told)
     found += duplicate_findings(text, "lines", None, told)
     statistics["en"] = told
@@ -158,7 +158,7 @@ def _disk(estimates: Estimates, out: Path | None) -> list[Finding]:
 
 @dataclass
 class _Examined:
-    """What was found of a language. english: a sample of its bitext's English side. cost: None where nothing can run."""
+    """What was found of a language. english: a sample of its bitext's English side. cost: None if nothing can run."""
 
     findings: list[Finding] = field(default_factory=list)
     statistics: dict[str, float] = field(default_factory=dict)
@@ -174,6 +174,7 @@ class _Language:
         self._recipe, self._tag, self._source, self._tell = recipe, tag, source, tell
         self._given: Given = recipe.given(tag)
         self._made = _Examined()
+        self._held_out = 0
 
     def examined(self) -> _Examined:
         """Reads and looks at everything that belongs to the language."""
@@ -197,44 +198,44 @@ class _Language:
         self._vocabulary(text, pairs, readable)
         return made
 
-    def _foreign(self, lines: list[str], where: str) -> bool:
+    def _foreign(self, lines: list[str], where: str, seen: language.Identified | None = None) -> bool:
         """Looks at raw lines of the new language; whether they are worth to look at any closer."""
         made, statistics = self._made, self._made.statistics
-        damage = encoding_findings(lines, self._tag, where, statistics)
-        made.findings += damage
+        made.findings += encoding_findings(lines, self._tag, where, statistics)
         if max(statistics["mojibake"], statistics["replacement_characters"]) >= DAMAGED:
             return False
-        found, _ = language.language_findings(lines, self._tag, where, statistics)
+        seen = seen or language.identify(lines, self._tag)
+        found = language.language_findings(seen, self._tag, where, statistics)
         made.findings += found
         if not any(finding.severity == "error" for finding in found):
             made.findings += script_findings(lines, self._tag, where, statistics)
         return True
 
     def _bitext(self, pairs: Sample[tuple[str, str]]) -> bool:
+        """Looks at the sides of a bitext; whether they are worth to look at any closer."""
         made = self._made
         some = [pair for pair in pairs.some(_LINES) if all(side.strip() for side in pair)]
         english, foreign = [pair[0] for pair in some], [pair[1] for pair in some]
         made.findings += duplicate_findings(pairs, "pairs", self._tag, made.statistics)
-        if self._swapped(english, foreign, pairs.shown):
-            return True
-        readable = self._foreign(foreign, pairs.shown)
-        found, _ = language.english_findings(english, pairs.shown, self._tag, made.statistics)
-        made.findings += found
+        first, second = language.identify(english, "en"), language.identify(foreign, self._tag)
+        if self._swapped(first, second, pairs.shown):
+            return False
+        readable = self._foreign(foreign, pairs.shown, second)
+        made.findings += language.english_findings(first, pairs.shown, self._tag, made.statistics)
         told: dict[str, float] = {}
         made.findings += encoding_findings(english, self._tag, f"{pairs.shown}, English side", told)
         made.statistics["mojibake_english"] = told["mojibake"]
         return readable
 
-    def _swapped(self, english: list[str], foreign: list[str], where: str) -> bool:
+    def _swapped(self, first: language.Identified, second: language.Identified, where: str) -> bool:
         """Whether the sides of a bitext stand the other way round."""
         if language.base_language(self._tag) == "en":
             return False
-        first, second = language.identify(english, self._tag), language.identify(foreign, self._tag)
         if not (first.enough and second.enough and second.english >= 0.5 and first.english < 0.5):
             return False
         made = self._made
         numbers = {"first_side_english": first.english, "second_side_english": second.english, "threshold": 0.5}
-        made.statistics |= {"first_side_english": first.english, "english": second.english}
+        made.statistics |= {"english_side": first.english, "english": second.english}
         made.findings.append(
             Finding(
                 "swapped-sides", "error",
@@ -251,17 +252,17 @@ class _Language:
         """Looks at the pairs that are to be held out."""
         made = self._made
         held_out = sample_pairs([name])
+        self._held_out = held_out.filled
         made.sampled[f"{self._tag}: eval-bitext" if self._recipe.several else "eval-bitext"] = held_out.as_dict()
         some = [pair for pair in held_out.some(_LINES) if all(side.strip() for side in pair)]
-        english, foreign = [pair[0] for pair in some], [pair[1] for pair in some]
+        first = language.identify([pair[0] for pair in some], "en")
+        second = language.identify([pair[1] for pair in some], self._tag)
         told: dict[str, float] = {}
-        if not self._swapped(english, foreign, held_out.shown):
-            made.findings += language.language_findings(foreign, self._tag, held_out.shown, told)[0]
-            made.findings += language.english_findings(english, held_out.shown, self._tag, told)[0]
+        if not self._swapped(first, second, held_out.shown):
+            made.findings += language.language_findings(second, self._tag, held_out.shown, told)
+            made.findings += language.english_findings(first, held_out.shown, self._tag, told)
 
-    def _vocabulary(
-        self, text: Sample[str] | None, pairs: Sample[tuple[str, str]] | None, readable: bool
-    ) -> None:
+    def _vocabulary(self, text: Sample[str] | None, pairs: Sample[tuple[str, str]] | None, readable: bool) -> None:
         """Makes the vocabulary of the sample, and looks at what needs one: the alignment, the evidence, the cost."""
         given, made, recipe = self._given, self._made, self._recipe
         self._tell(0.4, "vocabulary")
@@ -280,7 +281,7 @@ class _Language:
         source = self._source.tokenizer
         if pairs is not None:
             made.english = [line for line in (clean(pair[0]) for pair in pairs.lines) if line]
-            if readable and not any(finding.code == "swapped-sides" for finding in made.findings):
+            if readable:
                 self._tell(0.6, "alignment")
                 cleaned = [(clean(english), clean(foreign)) for english, foreign in pairs.lines]
                 made.findings += parallel.parallel_findings(
@@ -331,8 +332,6 @@ class _Language:
             of_text = text if text is not None else pairs
             lines = (of_text.total or of_text.read) if of_text is not None else len(material.text)
             cost.text_tokens = encode(vocabulary.tokenizer, list(some)).ids.size * lines / len(some)
-        if self._given.eval_bitext:
-            cost.evaluation_pairs = sample_pairs([self._given.eval_bitext]).filled
+        cost.evaluation_pairs = self._held_out
         cost.seconds = seconds
         return cost
-

@@ -32,8 +32,8 @@ class Finding:
 class Estimates:
     """What the run will take on this machine.
 
-    seconds: by stage, ``total`` among them; a stage whose text is of unknown size is left out. peak_memory_bytes: of the
-    process, and of the card where there is one in ``device_memory_bytes``; None where the system does not tell.
+    seconds: by stage, ``total`` among them; a stage whose text is of unknown size is left out. peak_memory_bytes: of
+    the process, and of the card where there is one in ``device_memory_bytes``; None where the system does not tell.
     disk_bytes: of the run's folder at its largest. step_seconds: of one training step, by stage of the training; steps:
     how many there will be. notes: what the numbers leave out.
     """

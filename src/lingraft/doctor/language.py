@@ -31,7 +31,7 @@ _RELATIVES = (
 #: shorter lines say little; a character of a script without spaces says as much as three letters
 _CHARACTERS, _SPACELESS = 24, 8
 #: lines that are looked at, and of a line so many characters
-_LINES, _PREFIX = 2000, 300
+_LINES, _PREFIX = 1000, 200
 #: with less text than this nothing is said
 _FEWEST = 300
 #: a line is not held against its language if that is at least this likely
@@ -131,11 +131,8 @@ def _long_enough(line: str) -> bool:
     return len(line) >= _SPACELESS and sum(map(is_spaceless, line)) >= _SPACELESS
 
 
-def language_findings(
-    lines: Sequence[str], language: str, where: str, statistics: dict[str, float]
-) -> tuple[list[Finding], Identified]:
+def language_findings(seen: Identified, language: str, where: str, statistics: dict[str, float]) -> list[Finding]:
     """Whether a text of the new language is that, or English; puts what was measured into ``statistics``."""
-    seen = identify(lines, language)
     known = is_known(language)
     statistics |= {"english": seen.english} | ({"own_language": seen.own} if known else {})
     label, share = seen.other
@@ -147,7 +144,7 @@ def language_findings(
                 "language-unclear", "info", f"there is too little text to identify its language by ({seen.characters} "
                 "characters in lines that are long enough)", "Look at it yourself.", language, where,
             )
-        ], seen  # fmt: skip
+        ]  # fmt: skip
     if base_language(language) != "en" and seen.english >= 0.5:
         found = Finding(
             "target-is-english", "error",
@@ -155,14 +152,14 @@ def language_findings(
             "The files were mixed up, or the text was never translated: give the text of the new language.",
             language, where, numbers,
         )  # fmt: skip
-        return [found], seen
+        return [found]
     if not known:
         found = Finding(
             "language-unknown", "info",
             f"the identifier does not know '{language}'; to it the text looks like {others}",
             "Make sure yourself that the text is in that language.", language, where, numbers,
         )  # fmt: skip
-        return [found], seen
+        return [found]
     if seen.own < WARNING:
         return [
             Finding(
@@ -171,10 +168,10 @@ def language_findings(
                 f"Give --to the text's own language, or leave out the lines that are not '{language}'.",
                 language, where, numbers,
             )
-        ], seen  # fmt: skip
-    found_: list[Finding] = []
+        ]  # fmt: skip
+    more: list[Finding] = []
     if base_language(language) != "en" and seen.english >= ENGLISH:
-        found_.append(
+        more.append(
             Finding(
                 "much-english", "warning", f"{percent(seen.english)} of the text is English",
                 "Leave out the lines that were not translated; the English side has them already.", language, where,
@@ -182,24 +179,21 @@ def language_findings(
             )
         )  # fmt: skip
     if label != base_language(language) and share > 0.5:
-        found_.append(
+        more.append(
             Finding(
                 "close-language", "info",
                 f"to the identifier most of the text looks like '{label}' ({percent(share)}), which it cannot tell "
                 f"from '{language}' well", f"If it is '{label}', say so with --to.", language, where, numbers,
             )
         )  # fmt: skip
-    return found_, seen
+    return more
 
 
-def english_findings(
-    lines: Sequence[str], where: str, language: str | None, statistics: dict[str, float]
-) -> tuple[list[Finding], Identified]:
-    """Whether a text that should be English is."""
-    seen = identify(lines, "en")
+def english_findings(seen: Identified, where: str, language: str | None, statistics: dict[str, float]) -> list[Finding]:
+    """Whether a text that should be English is, of which ``en`` was claimed."""
     statistics["english_side"] = seen.own
     if not seen.enough or seen.own >= WARNING:
-        return [], seen
+        return []
     others = ", ".join(f"{label} {percent(share)}" for label, share in list(seen.shares.items())[:3])
     return [
         Finding(
@@ -208,4 +202,4 @@ def english_findings(
             "In a bitext English comes first; leave out the pairs whose first side is not English.", language, where,
             {"own": seen.own, "threshold": WARNING},
         )
-    ], seen  # fmt: skip
+    ]  # fmt: skip

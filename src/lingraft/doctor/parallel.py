@@ -147,9 +147,7 @@ def _evenly(pairs: Sequence[tuple[str, str]], blocks: Sequence[int]) -> list[int
     return filled
 
 
-def _copies(
-    pairs: Sequence[tuple[str, str]], language: str, where: str, statistics: dict[str, float]
-) -> list[Finding]:
+def _copies(pairs: Sequence[tuple[str, str]], language: str, where: str, statistics: dict[str, float]) -> list[Finding]:
     """Pairs whose sides are the same text."""
     worded = [(one, other) for one, other in pairs if sum(map(str.isalpha, one)) > 3]
     share = sum(one.strip() == other.strip() for one, other in worded) / max(1, len(worded))
@@ -174,7 +172,7 @@ def _length_correlation(pairs: Sequence[tuple[str, str]]) -> float:
 
 
 def _number_agreement(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
-    """Of the pairs with a number on both sides the share that have the same ones, and that of pairs put together anew."""
+    """Of the pairs with a number on both sides the share that have the same ones, and that of mismatched pairs."""
     numbers = [tuple(sorted(_NUMBER.findall(side)) for side in pair) for pair in pairs]
     both = [(one, other) for one, other in numbers if one and other]
     if len(both) < 20:

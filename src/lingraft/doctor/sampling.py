@@ -1,4 +1,4 @@
-"""What the doctor looks at: of a short text all, of a long one neighbouring lines at even distances, always the same."""
+"""What the doctor looks at: of a short text all, of a long one blocks of lines at even distances, always the same."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import lzma
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -40,7 +41,8 @@ class Sample(Generic[T]):
 
     names: of the files. lines: those that were kept, block after block. blocks: the number of each line's block. read,
     filled, repeats: how many were read, were not empty (on either side), and of these were equal to an earlier one once
-    clean. whole: whether everything was read. total_bytes: of the text in all; None where nobody knows. seconds: that reading took.
+    clean. whole: whether everything was read. total_bytes: of the text in all; None where nobody knows. seconds: that
+    reading took.
     """
 
     names: tuple[str, ...]
@@ -88,6 +90,11 @@ class Sample(Generic[T]):
         return {"read": self.read, "examined": len(self.lines), "whole": self.whole, "estimated_total": self.total}
 
 
+def _sides(line: object) -> tuple[str, ...]:
+    """A line of text, or the sides of a pair."""
+    return line if isinstance(line, tuple) else (str(line),)
+
+
 class _Keeper(Generic[T]):
     """Keeps every so many-th block of what comes along, so that what is kept stays below a size."""
 
@@ -103,9 +110,10 @@ class _Keeper(Generic[T]):
         self.bytes = 0
 
     def add(self, line: T) -> None:
-        size = len(line.encode()) if isinstance(line, str) else sum(len(side.encode()) + 1 for side in line)
+        sides = _sides(line)
+        size = sum(len(side.encode()) + 1 for side in sides)
         self.bytes += size
-        seen = (clean(line),) if isinstance(line, str) else tuple(map(clean, line))
+        seen = tuple(map(clean, sides))
         if all(seen):
             self.filled += 1
             self.repeats += hash(seen) in self._seen
@@ -119,7 +127,8 @@ class _Keeper(Generic[T]):
         while self._bytes > self._at_most and len(self._blocks) > 1:
             self._stride *= 2
             self._blocks = {k: lines for k, lines in self._blocks.items() if k % self._stride == 0}
-            self._bytes = sum(len(str(line).encode()) for lines in self._blocks.values() for line in lines)
+            kept = chain.from_iterable(self._blocks.values())
+            self._bytes = sum(len(side.encode()) + 1 for line in kept for side in _sides(line))
 
     def lines(self) -> tuple[list[T], list[int]]:
         kept = [(line, block) for block, lines in self._blocks.items() for line in lines]
@@ -205,15 +214,20 @@ def _places_of(path: Path, at_most: int) -> Iterator[str]:
                 stream.readline()  # the rest of a line
             end = stream.tell() + at_most // _PLACES
             while stream.tell() < end and (raw := stream.readline()):
-                try:
-                    if b"\0" in raw:
-                        raise CorpusError(f"'{path}' is not text: there are NUL bytes before byte {stream.tell():,}.")
-                    yield raw.decode("utf-8").rstrip("\r\n").removeprefix("\ufeff")
-                except UnicodeDecodeError as error:
-                    raise CorpusError(
-                        f"'{path}' is not UTF-8 text: before byte {stream.tell():,} there is the byte "
-                        f"0x{error.object[error.start]:02x}. Convert it to UTF-8 first (for example with iconv)."
-                    ) from None
+                yield _decoded(raw, path, stream.tell())
+
+
+def _decoded(raw: bytes, path: Path, end: int) -> str:
+    """A line that ends at a byte of a file."""
+    if b"\0" in raw:
+        raise CorpusError(f"'{path}' is not text: there are NUL bytes before byte {end:,}.")
+    try:
+        return raw.decode("utf-8").rstrip("\r\n").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"'{path}' is not UTF-8 text: before byte {end:,} there is the byte 0x{error.object[error.start]:02x}. "
+            "Convert it to UTF-8 first (for example with iconv)."
+        ) from None
 
 
 def _pairs_at_places(path: Path, at_most: int, counts: Counts) -> Iterator[tuple[str, str]]:

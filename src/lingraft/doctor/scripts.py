@@ -32,8 +32,12 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 #: frequent characters of which the two ways of writing Chinese each have a form that the other has not
-_SIMPLIFIED = "们这来个国时说为会对过还没开关问间现发样动经学长应业实让给从见车东书话语谁请难电视听写买卖钱银铁门马鸟鱼龙"
-_TRADITIONAL = "們這來個國時說為會對過還沒開關問間現發樣動經學長應業實讓給從見車東書話語誰請難電視聽寫買賣錢銀鐵門馬鳥魚龍"
+_SIMPLIFIED = (
+    "们这来个国时说为会对过还没开关问间现发样动经学长应业实让给从见车东书话语谁请难电视听写买卖钱银铁门马鸟鱼龙"
+)
+_TRADITIONAL = (
+    "們這來個國時說為會對過還沒開關問間現發樣動經學長應業實讓給從見車東書話語誰請難電視聽寫買賣錢銀鐵門馬鳥魚龍"
+)
 
 _CHARACTERS = 400_000
 _FEWEST = 200
@@ -60,9 +64,7 @@ def scripts_of(lines: Sequence[str]) -> dict[str, float]:
     return {script: number / total for script, number in counts.most_common()}
 
 
-def script_findings(
-    lines: Sequence[str], language: str, where: str, statistics: dict[str, float]
-) -> list[Finding]:
+def script_findings(lines: Sequence[str], language: str, where: str, statistics: dict[str, float]) -> list[Finding]:
     """Whether a text is in the script of its language; puts what was measured into ``statistics``."""
     shares = scripts_of(lines)
     tag = langcodes.get(language)
@@ -119,8 +121,8 @@ def _chinese_findings(
         Finding(
             "han-characters", "warning" if named else "info",
             f"{percent(other)} of the characters that the two ways of writing Chinese write differently are {kind}",
-            f"Say --to {instead} if that is meant; mixed text is better converted to one of them (opencc), as each form "
-            "is a token of its own.",
+            f"Say --to {instead} if that is meant; mixed text is better converted to one of them (opencc), as each "
+            "form is a token of its own.",
             language, where, {"share": other, "threshold": OTHER_HAN},
         )
     ]  # fmt: skip
