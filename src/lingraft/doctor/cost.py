@@ -193,9 +193,9 @@ def _findings(made: Estimates, recipe: Recipe) -> list[Finding]:
             Finding(
                 "memory", "error",
                 f"the run needs about {made.peak_memory_bytes / 1e9:.1f} GB of memory, and there are "
-                f"{available / 1e9:.1f} GB", 
-                "Set a smaller training.micro_batch or training.checkpoint_activations=true, give a part of the bitext, "
-                "or take a larger machine.",
+                f"{available / 1e9:.1f} GB",
+                "Set a smaller training.micro_batch or training.checkpoint_activations=true, give a part of the "
+                "bitext, or take a larger machine.",
                 numbers={"needed": made.peak_memory_bytes, "available": available},
             )
         )  # fmt: skip

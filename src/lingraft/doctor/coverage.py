@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..corpus import split_bitext
 from ..errors import CorpusError
-from ..evidence import encode, lexicon_evidence, lexicon_text, read_lexicons
+from ..evidence import check_direction, encode, lexicon_text, read_lexicons
 from ..evidence.spelling import spelling_evidence
 from ..evidence.vectors import read_vectors
 from ..recipe import TRAIN, Given, VocabularyRecipe
@@ -25,7 +25,7 @@ from .sampling import Sample
 Array = np.ndarray[Any, Any]
 
 #: share of the tokens of new text that rest on nothing much, from which on it is told and from which on nothing works
-WARNING, ERROR = 0.15, 0.6
+WARNING, ERROR = 0.2, 0.6
 #: share of the vocabulary's tokens without a row of their own from which on it is told
 ENTRIES = 0.4
 #: a token that the bitext has more rarely rests on not much
@@ -119,8 +119,7 @@ def coverage_findings(
     known: dict[str, Array] = {"bitext": in_bitext >= max(min_count, 0.5)}
     solid = in_bitext >= OFTEN
     if given.lexicon:
-        strength = lexicon_evidence(read_lexicons(given.lexicon, language), source, target).strength
-        known["lexicon"] = strength > 0
+        known["lexicon"] = _in_lexicons(given.lexicon, language, source, target)
         solid |= known["lexicon"]
     if given.vectors:
         known["vectors"] = _in_vectors(given.vectors, target, counts)
@@ -187,6 +186,21 @@ def _every(lines: int, step: int) -> Array:
     if not mask.any():
         mask[:] = True
     return mask
+
+
+def _in_lexicons(
+    names: Sequence[str], language: str, source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase
+) -> Array:
+    """bool, shape (V_target,): which tokens the words of lexicons are made of.
+
+    CorpusError for a lexicon that is the wrong way round.
+    """
+    known = np.zeros(len(target), bool)
+    for name in names:
+        lexicon = read_lexicons([name], language)
+        check_direction(lexicon, source, f"Lexicon '{name}'")
+        known[encode(target, list(dict.fromkeys(lexicon.foreign))).ids] = True
+    return known
 
 
 def _in_vectors(vectors: str, target: PreTrainedTokenizerBase, counts: Array) -> Array:
