@@ -15,8 +15,8 @@ from lingraft import demo
 from lingraft.errors import RunError, SelfCheckError
 
 COMMANDS = [
-    ["demo"], ["transfer"], ["resume"], ["tokenizer"], ["table"], ["align"], ["score-alignment"], ["lexicon"], ["init"],
-    ["evaluate", "retrieval"], ["evaluate", "lm"],
+    ["demo"], ["doctor"], ["transfer"], ["resume"], ["tokenizer"], ["table"], ["align"], ["score-alignment"],
+    ["lexicon"], ["init"], ["evaluate", "retrieval"], ["evaluate", "lm"],
 ]  # fmt: skip
 STAGES = ["corpus", "vocabulary", "table", "graft", "scores"]
 RUN_KEYS = {"status", "scores", "corpus", "vocabulary", "table", "graft", "versions", "machine", "seconds"}

@@ -17,6 +17,7 @@ from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .comparison import Comparison, compare
+    from .doctor import Diagnosis, Finding, doctor
     from .errors import (
         CorpusError,
         InputError,
@@ -53,6 +54,8 @@ _HOMES = {
     "AlignmentModel": "evidence.alignment",
     "Comparison": "comparison",
     "CorpusError": "errors",
+    "Diagnosis": "doctor",
+    "Finding": "doctor",
     "FinetuneSettings": "tasks.settings",
     "InputError": "errors",
     "LanguageModel": "surgery",
@@ -77,6 +80,7 @@ _HOMES = {
     "align": "evidence.alignment",
     "build_table": "evidence",
     "compare": "comparison",
+    "doctor": "doctor",
     "evaluate": "taskruns",
     "evaluate_lm": "tasks",
     "evaluate_retrieval": "tasks",
@@ -98,6 +102,8 @@ __all__ = [
     "AlignmentModel",
     "Comparison",
     "CorpusError",
+    "Diagnosis",
+    "Finding",
     "FinetuneSettings",
     "InputError",
     "LanguageModel",
@@ -122,6 +128,7 @@ __all__ = [
     "align",
     "build_table",
     "compare",
+    "doctor",
     "evaluate",
     "evaluate_lm",
     "evaluate_retrieval",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .cache import file_digest, folder_digest
 from .errors import CorpusError, ModelError
 from .evidence.alignment import Lexicon, write_lexicon
+from .recipe import Recipe, build_recipe, each, put
 from .surgery import LanguageModel, from_transformers, save_model
 
 if TYPE_CHECKING:
@@ -78,6 +79,38 @@ def persist_inputs(
         _text(folder, "source-text", source_text),
         None if eval_bitext is None else _each(eval_bitext, held_out),
     )
+
+
+#: of a run's arguments those that are no files, and the recipe keys they stand for
+_KEYS = {
+    "allow_pickle": "allow_pickle", "vocab_size": "vocabulary.size", "objective": "training.objective",
+    "steps": "training.steps", "tokens": "training.tokens", "budget": "training.budget", "track": "training.track",
+}  # fmt: skip
+
+
+def recipe_of(folder: Path, arguments: Mapping[str, Any]) -> Recipe:
+    """The recipe that the arguments of `lingraft.transfer` describe, ``out`` and ``on_progress`` left out.
+
+    folder: where loaded objects are written. Raises InputError for what is wrong with them.
+    """
+    files = ("bitext", "lexicon", "vectors", "text", "source_text", "eval_bitext")
+    persisted = persist_inputs(folder, arguments["model"], *(arguments[name] for name in files))
+    values: dict[str, Any] = {"source": persisted.model, "language": arguments["to"], "seed": arguments["seed"]}
+    tokenizer = arguments["tokenizer"]
+    for key, value in {
+        "corpus.text": persisted.text,
+        "corpus.source_text": persisted.source_text,
+        "evidence.bitext": persisted.bitext,
+        "evidence.lexicon": persisted.lexicon,
+        "evidence.vectors": persisted.vectors,
+        "evaluation.bitext": persisted.eval_bitext,
+        "vocabulary.tokenizer": each(tokenizer, str) if tokenizer else None,
+        **{key: arguments[name] for name, key in _KEYS.items()},
+        **(arguments["settings"] or {}),
+    }.items():
+        if value is not None and value is not False and value != ():
+            put(values, key, value)
+    return build_recipe(values)
 
 
 def _each(given: Any, persist: Callable[[Any], Any]) -> Any:

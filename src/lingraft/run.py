@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 
 from . import correspondence, stages, texts
 from .cache import CARD, StageCache, digest, publish, remove_leftovers, write_aside
-from .errors import RecipeError
 from .evidence import BUILTIN, has_builtin
 from .processes import processes
 from .recipe import ONLY, Recipe
 from .report import environment, peak_memory_mb, write_card
+from .settling import settle_training
 from .surgery import PICKLES, LanguageModel, load_model, resolve_model, without_weights
-from .training import check_activations, check_objective, check_share, natural_objective, resolve_training
+from .training import check_share
 
 #: called with the stage's name, the share of it that is done (0 to 1) and a note for people
 OnProgress = Callable[[str, float, str], None]
@@ -199,10 +199,10 @@ class Run:
 
         Settles what the recipe leaves open and refuses what the source model cannot do.
         """
-        training = self.recipe.training.model_copy(update={"objective": self._objective(source)})
-        check_objective(training.objective, source)
-        if self.recipe.training.checkpoint_activations:
-            check_activations(source.model)
+        training, note = settle_training(self.recipe, source)
+        if note:
+            self.notes.append(note)
+            self._step("training")(1.0, note)
 
         def corpus(language: str, _: correspondence.Update) -> tuple[tuple[texts.Corpus, dict[str, Any]], str]:
             made, counts = texts.make_corpus(caches[language], inputs[language])
@@ -216,42 +216,10 @@ class Run:
             english, told = texts.make_english(self.cache, self.recipe, self.report["inputs"], list(corpora.values()))
             counts |= {"en": told} if told else {}
         self._tell("corpus", counts)
-        training = resolve_training(training, source.kind)
         check_share(processes(), training.batch_size)
         self.recipe = self.recipe.model_copy(update={"training": training})
         write_aside(self.directory / "recipe.yaml", self.recipe.to_yaml())
         return corpora, english
-
-    def _objective(self, source: LanguageModel) -> str:
-        """The objective, settled where there is nothing to train on: ``none``, and a line about it.
-
-        RecipeError where training was asked for and its text is missing.
-        """
-        training = self.recipe.training
-        wanted = natural_objective(source.kind) if training.objective == "auto" else training.objective
-        if wanted == "none":
-            return wanted
-        given = {language: self.recipe.given(language) for language in self.recipe.languages}
-        pairs = training.translation_weight or wanted == "distill"
-        without = [tag for tag, own in given.items() if not own.bitext and (pairs or not own.text)]
-        english = self.recipe.corpus.source_text or any(own.bitext for own in given.values())
-        if without:
-            missing = f"sentence pairs (--bitext){'' if pairs else ' or text (--text)'} of {', '.join(without)}"
-        elif not english and wanted != "distill":
-            missing = "English text (--source-text)"
-        else:
-            return wanted
-        nothing = not any(own.bitext or own.text for own in given.values())
-        asked = training.objective != "auto" or any((training.steps, training.tokens, training.budget))
-        if asked or not (nothing or wanted == "distill"):
-            raise RecipeError(
-                f"Training with objective '{wanted}' needs {missing}, and none is given. Give some, or leave the graft "
-                "as it is: --objective none."
-            )
-        note = f"no training: objective '{wanted}' needs {missing}"
-        self.notes.append(note)
-        self._step("training")(1.0, note)
-        return "none"
 
     def _conclude(self, source: LanguageModel, model_digest: str) -> None:
         """Puts into run.json what is known in the end."""

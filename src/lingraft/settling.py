@@ -9,9 +9,9 @@ from . import texts
 from .corpus import absolute_hub, is_hub, split_bitext
 from .errors import RecipeError
 from .evidence import BUILTIN, builtin_languages, has_builtin
-from .recipe import TRAIN, Recipe, each
-from .surgery import resolve_model
-from .training import check_trackers
+from .recipe import TRAIN, Recipe, TrainingRecipe, each
+from .surgery import LanguageModel, resolve_model
+from .training import check_activations, check_objective, check_trackers, natural_objective, resolve_training
 
 
 def absolute(recipe: Recipe) -> Recipe:
@@ -110,3 +110,45 @@ def check_inputs(recipe: Recipe) -> None:
     texts.shared_texts(recipe)
     check_trackers(recipe.training.track)
     resolve_model(recipe.source, allow_pickle=recipe.allow_pickle)
+
+
+def settle_training(recipe: Recipe, source: LanguageModel) -> tuple[TrainingRecipe, str | None]:
+    """The training with everything decided that the recipe leaves open, and a note where there will be none.
+
+    RecipeError for an objective that the source model cannot be trained with, or whose text is missing.
+    """
+    objective, note = _objective(recipe, source)
+    training = recipe.training.model_copy(update={"objective": objective})
+    check_objective(objective, source)
+    if training.checkpoint_activations:
+        check_activations(source.model)
+    return resolve_training(training, source.kind), note
+
+
+def _objective(recipe: Recipe, source: LanguageModel) -> tuple[str, str | None]:
+    """The objective, settled where there is nothing to train on: ``none``, and a line about it.
+
+    RecipeError where training was asked for and its text is missing.
+    """
+    training = recipe.training
+    wanted = natural_objective(source.kind) if training.objective == "auto" else training.objective
+    if wanted == "none":
+        return wanted, None
+    given = {language: recipe.given(language) for language in recipe.languages}
+    pairs = training.translation_weight or wanted == "distill"
+    without = [tag for tag, own in given.items() if not own.bitext and (pairs or not own.text)]
+    english = recipe.corpus.source_text or any(own.bitext for own in given.values())
+    if without:
+        missing = f"sentence pairs (--bitext){'' if pairs else ' or text (--text)'} of {', '.join(without)}"
+    elif not english and wanted != "distill":
+        missing = "English text (--source-text)"
+    else:
+        return wanted, None
+    nothing = not any(own.bitext or own.text for own in given.values())
+    asked = training.objective != "auto" or any((training.steps, training.tokens, training.budget))
+    if asked or not (nothing or wanted == "distill"):
+        raise RecipeError(
+            f"Training with objective '{wanted}' needs {missing}, and none is given. Give some, or leave the graft "
+            "as it is: --objective none."
+        )
+    return "none", f"no training: objective '{wanted}' needs {missing}"

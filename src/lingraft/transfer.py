@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 
 from .cache import digest, remove, write_aside
 from .errors import InputError, OutputError, RecipeError, StoppedError
-from .inputs import Bitext, Dictionary, Text, Vectors, persist_inputs
+from .inputs import Bitext, Dictionary, Text, Vectors, recipe_of
 from .processes import leading
-from .recipe import Recipe, build_recipe, each, put, read_recipe_file
+from .recipe import Recipe, build_recipe, read_recipe_file
 from .report import write_run
 from .run import OnProgress, Run, result_folders
 from .settling import absolute, check_inputs, with_evidence
@@ -118,31 +118,16 @@ def transfer(
     """
     directory = Path(out)
     with _removed_if_refused(directory):
-        persisted = persist_inputs(
-            directory / "inputs", model, bitext, lexicon, vectors, text, source_text, eval_bitext
-        )
-        values: dict[str, Any] = {"source": persisted.model, "language": to, "seed": seed}
-        tokenizers = each(tokenizer, str) if tokenizer else None
-        for key, value in {
-            "allow_pickle": allow_pickle or None,
-            "corpus.text": persisted.text,
-            "corpus.source_text": persisted.source_text,
-            "evidence.bitext": persisted.bitext,
-            "evidence.lexicon": persisted.lexicon,
-            "evidence.vectors": persisted.vectors,
-            "evaluation.bitext": persisted.eval_bitext,
-            "vocabulary.tokenizer": tokenizers,
-            "vocabulary.size": vocab_size,
-            "training.objective": objective,
-            "training.steps": steps,
-            "training.tokens": tokens,
-            "training.budget": budget,
-            "training.track": track or None,
-            **(settings or {}),
-        }.items():
-            if value is not None:
-                put(values, key, value)
-        return run_recipe(build_recipe(values), directory, on_progress)
+        recipe = recipe_of(
+            directory / "inputs",
+            {
+                "model": model, "to": to, "bitext": bitext, "lexicon": lexicon, "vectors": vectors, "text": text,
+                "source_text": source_text, "eval_bitext": eval_bitext, "tokenizer": tokenizer,
+                "vocab_size": vocab_size, "objective": objective, "steps": steps, "tokens": tokens, "budget": budget,
+                "track": track, "allow_pickle": allow_pickle, "seed": seed, "settings": settings,
+            },
+        )  # fmt: skip
+        return run_recipe(recipe, directory, on_progress)
 
 
 @leading
@@ -206,9 +191,7 @@ def run_recipe(recipe: Recipe, directory: Path, on_progress: OnProgress | None =
     with _removed_if_refused(directory):
         recipe = with_evidence(absolute(recipe))
         check_inputs(recipe)
-        if Path(recipe.source).is_dir() and directory.resolve().is_relative_to(Path(recipe.source).resolve()):
-            raise OutputError(f"'{directory}' lies inside the source model's folder; give an --out outside of it.")
-        _refuse_other_runs(directory, recipe)
+        check_output(directory, recipe)
         with _locked(directory):
             _claim(directory, recipe)
             run = Run(recipe, directory, on_progress or _log_progress)
@@ -243,6 +226,15 @@ def _log_progress(stage: str, share: float, note: str) -> None:
 def _request(directory: Path, recipe: Recipe) -> tuple[Path, str]:
     """Where the digest of the recipe is kept as it was asked for (recipe.yaml has what the run decided too), and it."""
     return directory / ".cache" / "request.sha256", digest(recipe.model_dump(mode="json"))
+
+
+def check_output(directory: Path, recipe: Recipe) -> None:
+    """OutputError unless a recipe, as it was settled, can be run in a folder or gone on with there."""
+    if directory.exists() and not directory.is_dir():
+        raise OutputError(f"'{directory}' is a file; a folder for the run was expected.")
+    if Path(recipe.source).is_dir() and directory.resolve().is_relative_to(Path(recipe.source).resolve()):
+        raise OutputError(f"'{directory}' lies inside the source model's folder; give an --out outside of it.")
+    _refuse_other_runs(directory, recipe)
 
 
 def _refuse_other_runs(directory: Path, recipe: Recipe) -> None:

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from .. import __version__
 from ..errors import LingraftError
-from . import alignment, comparison, publishing, steps, tasks, transfer
+from . import alignment, comparison, doctor, publishing, steps, tasks, transfer
 from .common import ERR
 from .several import spoken_once
 
@@ -28,7 +28,7 @@ evaluate_app = typer.Typer(no_args_is_help=True, help="Score a model.")
 
 #: in the order of the help
 for _command in (
-    transfer.demo, transfer.transfer, transfer.resume,
+    transfer.demo, doctor.doctor, transfer.transfer, transfer.resume,
     steps.tokenizer, alignment.align, alignment.score_alignment, alignment.lexicon, steps.table, steps.init,
     comparison.compare,
     tasks.finetune, tasks.swap, tasks.parse,

@@ -310,6 +310,26 @@ class Trainer:
         self._save(state)
         return state
 
+    def rehearsed(self, samples: int = 2) -> tuple[dict[str, float], dict[str, int]]:
+        """What a run would take: seconds per step of each stage, measured, and the number of its steps.
+
+        No parameter moves and nothing is written. With a time budget the steps are those that fit.
+        """
+        schedule = self._schedule
+        with memory_kept(self._device):
+            cost = self._timed(samples)
+        steps = schedule.steps
+        if steps is None and schedule.tokens is not None:
+            steps = steps_for_tokens(schedule, self._objective)
+        if steps is None:
+            steps = steps_in(schedule, schedule.seconds or 0.0, cost)
+        plan = layout(schedule, bool(self._groups.head), steps)
+        number = {
+            "head": plan.embeddings_from, "embeddings": plan.all_from - plan.embeddings_from,
+            "all": plan.planned - plan.all_from,
+        }  # fmt: skip
+        return cost, {stage: number[stage] for stage in cost}
+
     def _timed(self, samples: int = 4) -> dict[str, float]:
         """Seconds per step of each stage the run has, measured with a rate of zero, so that no parameter moves."""
         share = self._schedule.embeddings_share
