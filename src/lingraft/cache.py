@@ -104,6 +104,8 @@ class StageCache:
         remove_leftovers(folder)
         #: seconds each stage took when it was made, in the order of use
         self.seconds: dict[str, float] = {}
+        #: the same of processor time, of all of this process's threads; not of other processes that a stage starts
+        self.cpu_seconds: dict[str, float] = {}
         self.reused: list[str] = []
 
     def of(self, language: str) -> StageCache:
@@ -121,15 +123,20 @@ class StageCache:
         final = self.path(name, key)
         name += self._suffix
         if final.is_dir():
-            self.seconds[name] = float(json.loads((final / "stage.json").read_text(encoding="utf-8"))["seconds"])
+            told = json.loads((final / "stage.json").read_text(encoding="utf-8"))
+            self.seconds[name] = float(told["seconds"])
+            if "cpu_seconds" in told:  # stages of earlier versions do not say
+                self.cpu_seconds[name] = float(told["cpu_seconds"])
             self.reused.append(name)
             return final
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         with replacing(final) as aside:
             aside.mkdir()
             make(aside)
             self.seconds[name] = time.perf_counter() - began
-            (aside / "stage.json").write_text(json.dumps({"seconds": self.seconds[name], "key": key}), encoding="utf-8")
+            self.cpu_seconds[name] = time.process_time() - cpu
+            told = {"seconds": self.seconds[name], "cpu_seconds": self.cpu_seconds[name], "key": key}
+            (aside / "stage.json").write_text(json.dumps(told), encoding="utf-8")
         return final
 
     def value(self, name: str, key: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,15 @@ from .evidence.vectors import read_vectors, save_vectors, train_vectors
 from .recipe import TRAIN
 from .surgery import LanguageModel, check_tokenizer_class, load_tokenizer, position_padding, save_tokenizer
 from .texts import Corpus, Inputs, Language, tokenizer_key
-from .vocabulary import lower_cases, special_ids, tokenizer_hash, train_tokenizer, with_chat_template, with_padding_at
+from .vocabulary import (
+    lower_cases,
+    special_ids,
+    text_counts,
+    tokenizer_hash,
+    train_tokenizer,
+    with_chat_template,
+    with_padding_at,
+)
 
 Update = Callable[[float, str], None]
 
@@ -75,8 +83,27 @@ def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, co
         "special_ids": special_ids(tokenizer),
         "tokens_per_line": float(sample.ids.size / max(1, len(sample))),
         "unknown_share": float((sample.ids == unknown).mean()) if sample.ids.size else 0.0,
+        "fertility": _fertility(source.tokenizer, tokenizer, corpus),
     }
     return Vocabulary(tokenizer, key, report)
+
+
+def _fertility(
+    source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase, corpus: Corpus
+) -> dict[str, dict[str, int]]:
+    """`text_counts` of both tokenizers on the new language's text, and of the source's on English text.
+
+    ``pairs_target`` and ``pairs_english`` are of the two sides of the same sentence pairs, each in its own vocabulary.
+    """
+    foreign, english, pairs = corpus.head("xx", _SAMPLE), corpus.head("en", _SAMPLE), corpus.pairs[:_SAMPLE]
+    texts = {
+        "target": (target, foreign),
+        "source": (source, foreign),
+        "english": (source, english),
+        "pairs_target": (target, [pair[1] for pair in pairs]),
+        "pairs_english": (source, [pair[0] for pair in pairs]),
+    }
+    return {name: text_counts(tokenizer, lines) for name, (tokenizer, lines) in texts.items() if lines}
 
 
 @dataclass(frozen=True)
@@ -114,6 +141,7 @@ def make_table(
         rows = table.provenance[sample]
         report = {
             "shares": table.shares(),
+            "text_shares": table.shares(sample),
             "text_coverage": float((rows != Provenance.fallback).mean()) if sample.size else 0.0,
             "entries": int(table.matrix.nnz),
             **told,

@@ -232,6 +232,7 @@ class Run:
         self.report["source"] = {"name": self.recipe.source, "kind": source.kind, "hash": model_digest}
         self.report["recipe_hash"] = digest(self.recipe.model_dump(mode="json"))
         self.report["seconds"] = {name: round(value, 2) for name, value in self.cache.seconds.items()}
+        self.report["cpu_seconds"] = {name: round(value, 2) for name, value in self.cache.cpu_seconds.items()}
         self.report["reused_stages"] = list(self.cache.reused)
         self.report["peak_memory_mb"] = peak_memory_mb()
         self.report["status"] = "done"

@@ -61,10 +61,14 @@ class TranslationTable:
                 "numbers. Make the table again."
             )
 
-    def shares(self) -> dict[str, float]:
-        """Share of target tokens by provenance, for those that occur."""
-        counts = np.bincount(self.provenance, minlength=len(Provenance))
-        return {kind.name: counts[kind] / max(1, self.provenance.size) for kind in Provenance if counts[kind]}
+    def shares(self, ids: Array | None = None) -> dict[str, float]:
+        """Share of target tokens by provenance, for those that occur.
+
+        ids: int, shape (n,), the tokens of a text, whose shares are given then, each token as often as it is there.
+        """
+        rows = self.provenance if ids is None else self.provenance[ids]
+        counts = np.bincount(rows, minlength=len(Provenance))
+        return {kind.name: float(counts[kind] / max(1, rows.size)) for kind in Provenance if counts[kind]}
 
     def check_tokenizers(self, source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> None:
         """Raises TableError unless the table was made for these two tokenizers.

@@ -54,6 +54,7 @@ _MICRO_BATCH = "micro-batch.json"
 class State:
     """All of a run that is no tensor. step: how many are done. seconds: trained so far, ``planning`` of them to plan.
 
+    flop: useful floating-point operations, by the objective's count a token; 0 where that is not known.
     stage_steps: by stage. history: the meter's losses. sums: of each loss since its last line, and how many they are.
     measured: what `Trainer.run` was asked to measure, with step and seconds.
     """
@@ -67,6 +68,7 @@ class State:
     seconds: float = 0.0
     planning: float = 0.0
     tokens: int = 0
+    flop: float = 0.0
     stage_steps: dict[str, int] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     sums: dict[str, list[float]] = field(default_factory=dict)
@@ -102,6 +104,7 @@ class Trainer:
         self._folder = folder
         self._clock = clock
         self._parameters = groups.everything()
+        self._flop_per_token = 0.0
         self._renew(schedule.micro_batch)
 
     def _renew(self, micro_batch: int | None) -> None:
@@ -144,7 +147,8 @@ class Trainer:
         return {
             "steps": plan.steps, "head_steps": plan.embeddings_from,
             "embedding_steps": state.stage_steps.get("embeddings", 0),
-            "tokens": state.tokens, "seconds": state.seconds, "planning_seconds": state.planning,
+            "tokens": state.tokens, "flop": state.flop or None,
+            "seconds": state.seconds, "planning_seconds": state.planning,
             "micro_batch": state.micro_batch, "out_of_memory": state.out_of_memory, "rollbacks": guard.rollbacks,
             "skipped_steps": [step + 1 for step in guard.skipped], "updates_not_finite": guard.unapplied,
             "machine_peak_flops": meter.peak, "history": state.history, "measured": state.measured,
@@ -205,6 +209,7 @@ class Trainer:
         """Has the parameters of a stage train, and no others."""
         self._groups.only(stage)
         self._parallel.new_stage()
+        self._flop_per_token = self._objective.flop_per_token(stage != "embeddings")
 
     def _measure(self, state: State, clock: RunClock, measure: Measure) -> None:
         """Has the leader measure the models as they are now, while the others and the clock wait."""
@@ -223,6 +228,7 @@ class Trainer:
             pending.append((state.step, self._update(state.step, both)))
             tokens = self._objective.tokens(state.step, both)
             state.tokens += tokens
+            state.flop += tokens * self._flop_per_token
             meter.count(tokens, both)
             state.pace.count(stage)
         state.stage_steps[stage] = state.stage_steps.get(stage, 0) + 1

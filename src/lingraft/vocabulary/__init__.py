@@ -1,5 +1,6 @@
 """Tokenizers: training the new language's, special tokens by role, and the identity of tokens across notations."""
 
+from .fertility import text_counts
 from .renumber import renumbered, with_chat_template, with_padding_at
 from .special import ROLES, all_special_ids, same_special_tokens, special_ids, special_rows
 from .tokens import TokenIdentity, backend_json, lower_cases, notation, token_identities, tokenizer_hash
@@ -20,6 +21,7 @@ __all__ = [
     "same_special_tokens",
     "special_ids",
     "special_rows",
+    "text_counts",
     "token_identities",
     "tokenizer_hash",
     "train_tokenizer",
