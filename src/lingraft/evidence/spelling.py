@@ -59,7 +59,7 @@ def _overlap(
     own = 1.0 if script == main_script(map(_text, by_identity)) else STRANGE
     strength = np.zeros(shape[0])
     for row, identity in shared:
-        strength[row] = own if script in _scripts(_text(identity) or "") else CERTAIN
+        strength[row] = own if script in scripts_of(_text(identity) or "") else CERTAIN
     rows, columns = [row for row, _ in shared], [by_identity[identity] for _, identity in shared]
     matrix = sparse.csr_matrix((np.ones(len(shared)), (rows, columns)), shape=shape)
     return Evidence(Provenance.overlap, matrix, strength)
@@ -92,7 +92,7 @@ def _composition(
 
 def main_script(texts: Iterable[str | None]) -> str | None:
     """The script that most of some texts have a letter of, by its name in Unicode; None without any letter."""
-    counts = Counter(script for text in texts for script in set(_scripts(text or "")))
+    counts = Counter(script for text in texts for script in set(scripts_of(text or "")))
     return counts.most_common(1)[0][0] if counts else None
 
 
@@ -113,6 +113,6 @@ def _text(identity: TokenIdentity) -> str | None:
         return None
 
 
-def _scripts(text: str) -> list[str]:
+def scripts_of(text: str) -> list[str]:
     """The script of every letter."""
     return [unicodedata.name(letter, "?").partition(" ")[0] for letter in text if letter.isalpha()]
