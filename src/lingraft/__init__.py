@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .inputs import Lines
     from .push import PushResult, push
     from .recipe import Recipe
+    from .report import Report, report
     from .surgery import LanguageModel, graft, load_model, save_model
     from .taskruns import evaluate, finetune
     from .tasks import evaluate_lm, evaluate_retrieval
@@ -69,6 +70,7 @@ _HOMES = {
     "PushResult": "push",
     "Recipe": "recipe",
     "RecipeError": "errors",
+    "Report": "report",
     "RepositoryError": "errors",
     "RunError": "errors",
     "SelfCheckError": "errors",
@@ -88,6 +90,7 @@ _HOMES = {
     "graft": "surgery",
     "load_model": "surgery",
     "push": "push",
+    "report": "report",
     "resume": "transfer",
     "save_model": "surgery",
     "score_alignment": "evidence.alignment",
@@ -117,6 +120,7 @@ __all__ = [
     "PushResult",
     "Recipe",
     "RecipeError",
+    "Report",
     "RepositoryError",
     "RunError",
     "SelfCheckError",
@@ -136,6 +140,7 @@ __all__ = [
     "graft",
     "load_model",
     "push",
+    "report",
     "resume",
     "save_model",
     "score_alignment",

@@ -23,6 +23,7 @@ from .errors import InputError, OutputError, RecipeError, StoppedError
 from .inputs import Bitext, Dictionary, Text, Vectors, recipe_of
 from .processes import leading
 from .recipe import Recipe, build_recipe, read_recipe_file
+from .report import report as make_report
 from .report import write_run
 from .run import OnProgress, Run, result_folders
 from .settling import absolute, check_inputs, with_evidence
@@ -143,6 +144,8 @@ def resume(directory: str | Path, on_progress: OnProgress | None = None) -> Tran
         raise OutputError(f"'{directory}' holds no run: there is no recipe.yaml in it.")
     recipe = build_recipe(read_recipe_file(path))
     finished = _finished(directory, recipe)
+    if finished and not (directory / "report.html").exists():  # it was killed just before
+        add_report(directory, finished.run)
     return finished or run_recipe(recipe, directory, on_progress)
 
 
@@ -202,7 +205,25 @@ def run_recipe(recipe: Recipe, directory: Path, on_progress: OnProgress | None =
                 raise StoppedError(message, stopped.signal_number) from None
             report["seconds"]["this_call"] = round(time.perf_counter() - began, 2)
             write_run(directory, report)
+            add_report(directory, report)
     return TransferResult(directory, run.recipe, report)
+
+
+def add_report(directory: Path, numbers: dict[str, Any]) -> None:
+    """Writes the report of a run that is finished. Where that fails the run stays finished, and run.json says why.
+
+    numbers: what run.json holds.
+    """
+    try:
+        make_report(directory)
+    except Exception as error:  # whatever it is, the models are there and whole
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+        again = f"lingraft report {shlex.quote(str(directory))}"
+        note = f"report.html could not be made ({reason}); try again with: {again}"
+        _log.warning("%s", note)
+        if note not in numbers.setdefault("notes", []):
+            numbers["notes"].append(note)
+            write_run(directory, numbers)
 
 
 @contextmanager

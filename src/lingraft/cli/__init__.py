@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from .. import __version__
 from ..errors import LingraftError
-from . import alignment, comparison, doctor, publishing, steps, tasks, transfer
+from . import alignment, comparison, doctor, publishing, report, steps, tasks, transfer
 from .common import ERR
 from .several import spoken_once
 
@@ -32,7 +32,7 @@ for _command in (
     steps.tokenizer, alignment.align, alignment.score_alignment, alignment.lexicon, steps.table, steps.init,
     comparison.compare,
     tasks.finetune, tasks.swap, tasks.parse,
-    publishing.push,
+    report.report, publishing.push,
 ):  # fmt: skip
     app.command(_command.__name__.replace("_", "-"))(_command)
 for _name, _score in (

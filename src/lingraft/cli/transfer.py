@@ -65,6 +65,8 @@ def _show_run(run: dict[str, Any], out: Path, as_json: bool) -> None:
         print_json(run)
     else:
         print_table(f"lingraft transfer, {out}", summary_rows(run))
+        if (out / "report.html").is_file():
+            Console(highlight=False).print(f"The report: {escape(str(out / 'report.html'))}", soft_wrap=True)
 
 
 def resume(

@@ -1,7 +1,7 @@
 """The interactive charts, made with Bokeh, as JSON that its script draws in the page.
 
-Text of the run goes into marks and into tooltips, which Bokeh escapes; titles and labels of axes, in which it would look
-for formulas, have this module's words alone.
+Text of the run goes into marks and into tooltips, which Bokeh escapes; titles and labels of axes, in which it would
+look for formulas, have this module's words alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .space import Map
 
 if TYPE_CHECKING:
-    from bokeh.plotting import figure as Figure  # noqa: N812
+    from bokeh.plotting import figure as Figure
 
 NEW, ENGLISH, GREY, INK = "#b4451f", "#2f5d8a", "#8a8f98", "#3b4048"
 
@@ -135,27 +135,29 @@ def map_chart(found: Map) -> Figure:
         source=_source({**_xy(found.source), "token": found.source_texts}),
     )  # fmt: skip
     target = chart.scatter(
-        "x", "y", size=6, marker="diamond", color=NEW, alpha=0.65, line_color=None, legend_label="new language",
+        "x", "y", size=8, marker="diamond", color=NEW, alpha=0.6, line_color=None, legend_label="new language",
         source=_source({**_xy(found.target), "token": found.target_texts, "english": english}),
     )  # fmt: skip
     chosen = found.labelled
     labels = {**_xy(found.target[chosen]), "text": [f"{found.target_texts[k]} · {english[k]}" for k in chosen]}
     chart.text(
-        "x", "y", "text", text_font_size="11px", text_color=INK, text_font=value(_FONT), text_align="center", y_offset=-5,
+        "x", "y", "text", text_font_size="11px", text_color=INK, text_font=value(_FONT), 
+        text_align="center", y_offset=-7,
+        background_fill_color="#ffffff", background_fill_alpha=0.78, border_radius=2, padding=1,
         source=_source(labels),
     )  # fmt: skip
     chart.add_tools(
         HoverTool(renderers=[target], tooltips=[("token", "@token"), ("most probable", "@english")]),
         HoverTool(renderers=[source], tooltips=[("English token", "@token")]),
     )
-    chart.x_range.range_padding = chart.y_range.range_padding = 0.06
+    chart.x_range.range_padding = chart.y_range.range_padding = 0.12
     _legend_below(chart)
     return chart
 
 
 def curves_chart(entries: Sequence[Mapping[str, Any]], names: Mapping[str, str], label: str) -> Figure | None:
     """Lines over the steps of training. names: of keys of the entries, as people are to read them."""
-    from bokeh.models import HoverTool, NumeralTickFormatter
+    from bokeh.models import HoverTool, NumeralTickFormatter, PrintfTickFormatter
 
     found = {key: [(e["step"], e[key]) for e in entries if _number(e.get(key))] for key in names}
     found = {key: _thinned(points) for key, points in found.items() if len(points) > 1}
@@ -172,6 +174,8 @@ def curves_chart(entries: Sequence[Mapping[str, Any]], names: Mapping[str, str],
     chart.xaxis.axis_label = "step"
     chart.yaxis.axis_label = label
     chart.xaxis.formatter = NumeralTickFormatter(format="0,0")
+    if all(abs(y) < 0.01 for points in found.values() for _, y in points):
+        chart.yaxis.formatter = PrintfTickFormatter(format="%.1e")
     _legend_below(chart)
     return chart
 
@@ -200,7 +204,11 @@ def scores_chart(groups: Mapping[str, Mapping[str, tuple[float, float, float]]],
     form = "0.000" if zero else "0.0"
     chart.add_tools(
         HoverTool(
-            tooltips=[("", "@what, @state"), (label, f"@value{{{form}}}"), ("95 %", f"@low{{{form}}} – @high{{{form}}}")]
+            tooltips=[
+                ("", "@what, @state"),
+                (label, f"@value{{{form}}}"),
+                ("95 %", f"@low{{{form}}} – @high{{{form}}}"),
+            ]
         )
     )
     chart.xgrid.grid_line_color = None
@@ -213,7 +221,7 @@ def scores_chart(groups: Mapping[str, Mapping[str, tuple[float, float, float]]],
     return chart
 
 
-def _source(data: Mapping[str, Sequence[Any]]) -> Any:
+def _source(data: Mapping[str, Any]) -> Any:
     from bokeh.models import ColumnDataSource
 
     return ColumnDataSource({name: list(values) for name, values in data.items()})

@@ -28,8 +28,9 @@ def machine_rows(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("peak memory of the process", f"{numbers['peak_memory_mb']:,} MB"))
     seconds = [value for name, value in numbers.get("seconds", {}).items() if name != "this_call"]
     rows.append(("time of all stages", f"{sum(seconds):,.0f} s"))
-    if numbers.get("cpu_seconds"):
-        rows.append(("processor time of all stages", f"{sum(numbers['cpu_seconds'].values()):,.0f} s"))
+    cpu = numbers.get("cpu_seconds", {})
+    if cpu and len(cpu) == len(seconds):
+        rows.append(("processor time of all stages", f"{sum(cpu.values()):,.0f} s"))
     if training:
         rows.append(("training steps", f"{training['steps']:,}"))
         rows.append(("tokens trained on", f"{training['tokens']:,}"))

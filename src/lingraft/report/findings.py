@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
 
@@ -53,22 +53,16 @@ class Finding:
 def find_all(numbers: dict[str, Any], by_language: dict[str, dict[str, dict[str, Any]]]) -> list[Finding]:
     """Everything to be said of a run, warnings first.
 
-    numbers: what run.json holds. by_language: its parts ``corpus``, ``vocabulary``, ``table`` and ``scores`` by language.
+    numbers: what run.json holds. by_language: ``corpus``, ``vocabulary``, ``table`` and ``scores`` of each language.
     """
     found = [*_training(numbers.get("training"), numbers)]
     for language, own in by_language.items():
         named = language if len(by_language) > 1 else None
-        for finding in (*_corpus(own), *_vocabulary(own), *_table(own), *_scores(own)):
-            found.append(Finding(finding.severity, finding.what, finding.advice, named))
-    said = [finding.what for finding in found]
-    for note in numbers.get("notes", []):
-        if not any(what.startswith(_first_words(str(note))) for what in said) and "word vectors is worthless" not in note:
-            found.append(Finding("hint", _sentence(str(note)), ""))
+        of_it = (*_corpus(own), *_vocabulary(own), *_table(own), *_scores(own))
+        found += [replace(finding, language=named) for finding in of_it]
+    notes = [str(note) for note in numbers.get("notes", []) if "word vectors is worthless" not in str(note)]
+    found += [Finding("hint", _sentence(note), "") for note in notes]
     return sorted(found, key=lambda finding: finding.severity != "warning")
-
-
-def _first_words(note: str) -> str:
-    return " ".join(_sentence(note).split()[:3])
 
 
 def _sentence(note: str) -> str:
@@ -131,8 +125,8 @@ def _table(own: dict[str, Any]) -> Iterator[Finding]:
     if in_text > _EMPTY_TEXT or empty > _EMPTY_ROWS:
         yield Finding(
             "warning" if in_text > _EMPTY_TEXT else "hint",
-            f"{_percent(empty)} of the tokens, which make {_percent(in_text)} of the running text, have no evidence and "
-            "start as noise.",
+            f"{_percent(empty)} of the tokens, which make {_percent(in_text)} of the running text, have no evidence "
+            "and start as noise.",
             "More pairs, a dictionary (--lexicon) or word vectors (--vectors) fill their rows; a smaller --vocab-size "
             "has fewer of them.",
         )  # fmt: skip
@@ -157,9 +151,9 @@ def _scores(own: dict[str, Any]) -> Iterator[Finding]:
     cosine = scores.get("english_cosine")
     if cosine is not None and cosine < _ENGLISH_COSINE:
         yield Finding(
-            "warning", f"English moved: its sentences have a mean cosine of {cosine:.4f} to those of the untouched model.",
-            f"Below {_ENGLISH_COSINE} old English indexes are no longer valid. training.embeddings_share=1 leaves English "
-            "as it is; a smaller training.learning_rate moves it less.",
+            "warning", f"English moved: sentences have a mean cosine of {cosine:.4f} to those of the untouched model.",
+            f"Below {_ENGLISH_COSINE} old English indexes are no longer valid. training.embeddings_share=1 leaves "
+            "English as it is; a smaller training.learning_rate moves it less.",
         )  # fmt: skip
     found = {state: scores[state]["retrieval"] for state in _STATES if "retrieval" in scores.get(state, {})}
     if "trained" in found and "grafted" in found:

@@ -1,4 +1,4 @@
-"""A run's folder, as the report reads it: numbers, recipe, tables, tokenizers, and what is left of the cached stages."""
+"""A run's folder, as the report reads it: numbers, recipe, tables, tokenizers, and what is left of its cache."""
 
 from __future__ import annotations
 
@@ -122,7 +122,9 @@ def open_run(directory: str | Path) -> RunFolder:
             f"The run in '{path}' is not finished: it has no run.json yet. Go on with it: lingraft resume {path}"
         ) from None
     except ValueError as error:
-        raise OutputError(f"'{path / 'run.json'}' is damaged ({error}). Make it again: lingraft resume {path}") from None
+        raise OutputError(
+            f"'{path / 'run.json'}' is damaged ({error}). Make it again: lingraft resume {path}"
+        ) from None
     recipe = build_recipe(read_recipe_file(path / "recipe.yaml"))
     run = RunFolder(path, numbers if isinstance(numbers, dict) else {}, recipe)
     missing = [name for name in ("corpus", "vocabulary", "table", "scores", "source") if name not in run.numbers]

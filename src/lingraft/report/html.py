@@ -1,7 +1,7 @@
 """The report: one HTML file that needs nothing else, made of a finished run's folder alone.
 
-Everything that comes from data goes through Jinja's autoescape or, inside a script element, through `embedded`. The page
-forbids itself the network, and every script that it does not bring along, by a content security policy.
+Everything that comes from data goes through Jinja's autoescape or, inside a script element, through `embedded`. By a
+content security policy the page forbids itself the network, and every script that it does not bring along.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jinja2 import DictLoader, Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from .. import __version__
 from ..cache import write_aside
@@ -42,6 +43,12 @@ _LANGUAGE, _LEAST = 90_000, 20_000
 
 #: characters that end a script element, or a line of it, inside of JSON
 _ESCAPES = {code: f"\\u{code:04x}" for code in map(ord, "<>&\u2028\u2029")}
+
+#: names of curves that do not say for themselves what they are
+_TITLES = {"cosine": "Cosine to the English sentence", "tlm": "Loss of translation language modelling"}
+
+#: what a person types or writes into a recipe
+_TYPED = re.compile(r"--[a-z][a-z-]*|\b(?:training|corpus|vocabulary|evidence)\.[a-z_]+(?:=\w+)?")
 
 _log = logging.getLogger("lingraft")
 
@@ -191,23 +198,41 @@ class _Page:
             return None
         history, measured = training.get("history", []), training.get("measured", [])
         keys = [k for entry in history[-1:] for k in entry if k not in ("step", "stage", "seconds", "learning_rate")]
-        losses = {key: self._named(key) for key in keys if key.startswith(("loss", "tlm"))}
-        others = {key: self._named(key) for key in keys if key not in losses}
-        flat = [{"step": m["step"], **{k: v["bits_per_byte"] for k, v in m.items() if isinstance(v, dict)}} for m in measured]
+        stems = dict.fromkeys(_stem(key) for key in keys)
+        flat = [
+            {"step": m["step"], **{k: v["bits_per_byte"] for k, v in m.items() if isinstance(v, dict)}}
+            for m in measured
+        ]
         bits = {key: self._named(key) for entry in flat[:1] for key in entry if key != "step"}
         drawn = [
-            ("Loss", self._chart("loss", charts.curves_chart(history, losses, "loss"))),
-            ("Other values", self._chart("values", charts.curves_chart(history, others, "value"))),
+            *(
+                (
+                    _TITLES.get(stem, stem.replace("_", " ").capitalize()),
+                    self._chart(
+                        "curve",
+                        charts.curves_chart(history, {k: self._named(k) for k in keys if _stem(k) == stem}, "mean"),
+                    ),
+                )
+                for stem in stems
+            ),
             ("Held-out text", self._chart("held-out", charts.curves_chart(flat, bits, "bits per byte"))),
-            ("Learning rate", self._chart("rate", charts.curves_chart(history, {"learning_rate": "learning rate"}, "rate"))),
+            (
+                "Learning rate",
+                self._chart("rate", charts.curves_chart(history, {"learning_rate": "learning rate"}, "rate")),
+            ),
         ]
         return {"numbers": training, "charts": [(name, place) for name, place in drawn if place], "lines": len(history)}
 
     def _named(self, key: str) -> str:
         """The name of a loss with the language's tag in it."""
-        stem, _, language = key.rpartition("_")
+        stem, language = _stem(key), key.rpartition("_")[2]
         tag = self.run.languages[0] if language == "xx" else language
-        return f"{stem.replace('lm', 'bits per byte') if stem == 'lm' else stem.replace('_', ' ')}, {tag}" if stem else key
+        return key if stem == key else f"{'bits per byte' if stem == 'lm' else stem.replace('_', ' ')}, {tag}"
+
+
+def _stem(key: str) -> str:
+    """What a loss is of, without its language: ``loss`` of ``loss_fr``."""
+    return key.rpartition("_")[0] or key
 
 
 def _policy(scripts: Sequence[str]) -> str:
@@ -225,6 +250,11 @@ def _asset(name: str) -> str:
     return files(__package__).joinpath("templates", name).read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
+def _typed(text: str) -> Markup:
+    """Escaped text with options and recipe keys as code, so that they are not broken across lines."""
+    return Markup(_TYPED.sub(r"<code>\g<0></code>", str(escape(text))))  # noqa: S704 (escaped)
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     environment = Environment(
@@ -232,6 +262,7 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
+    environment.filters["typed"] = _typed
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["short"] = lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
     return environment

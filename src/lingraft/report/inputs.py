@@ -9,6 +9,8 @@ from ..evidence import BUILTIN, lexicon_files
 from ..recipe import TRAIN
 from .folder import RunFolder
 
+_KINDS = {"sentence": "sentence encoder", "masked": "masked language model", "causal": "causal language model"}
+
 _UNKNOWN = "not recorded"
 
 #: of the lexicons that come with the package
@@ -20,18 +22,22 @@ def input_rows(run: RunFolder) -> list[dict[str, Any]]:
     numbers = run.numbers
     digests = numbers.get("inputs", {})
     source = numbers.get("source", {})
-    rows = [_row("", "English model", source.get("name", run.recipe.source), source.get("kind", ""), source.get("hash"))]
+    kind = _KINDS.get(source.get("kind", ""), "model")
+    rows = [_row("", f"English {kind}", source.get("name", run.recipe.source), "", source.get("hash"))]
     if run.recipe.several:
         told = numbers["corpus"].get("en", {}).get("source_text")
         rows += [
-            _row("en", "English text", name, _size(told, "lines"), digests.get(name)) for name in run.recipe.corpus.source_text
+            _row("en", "English text", name, _size(told, "lines"), digests.get(name))
+            for name in run.recipe.corpus.source_text
         ]
     for language in run.languages:
         given, corpus = run.recipe.given(language), run.of(language).numbers["corpus"]
         tag = language if run.recipe.several else ""
         table = run.of(language).numbers["table"]
 
-        def add(role: str, name: str, size: str, digest: str | None = None, licence: str = _UNKNOWN, tag: str = tag) -> None:
+        def add(
+            role: str, name: str, size: str, digest: str | None = None, licence: str = _UNKNOWN, tag: str = tag
+        ) -> None:
             rows.append(_row(tag, role, name, size, digest or digests.get(name), licence))
 
         for role, names, key, unit in (

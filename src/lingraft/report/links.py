@@ -66,7 +66,7 @@ def linked_examples(
             if all(FEWEST <= len(side.words) <= MOST for side in sides):
                 fitting.append(sides)
     places = np.linspace(0, len(fitting) - 1, min(SHOWN, len(fitting))).astype(int)
-    return [_linked(*fitting[place], table) for place in places]
+    return [_linked(fitting[place], table) for place in places]
 
 
 def _is_sentence(text: str) -> bool:
@@ -88,17 +88,19 @@ def _side(backend: Tokenizer, special: set[int], text: str) -> _Side:
         # a run of Chinese or Thai is as many words as it has tokens
         inside = {(a, b) for a, b in encoding.offsets if first <= a < b <= last} if is_spaceless(text[first]) else ()
         cut += sorted(inside) or [(first, last)]
-    ids, word = [], []
+    ids: list[int] = []
+    belongs: list[int] = []
     for token, (_, end) in zip(encoding.ids, encoding.offsets, strict=True):
         place = next((number for number, (first, last) in enumerate(cut) if first < end <= last), None)
         if place is not None and token not in special:
             ids.append(token)
-            word.append(place)
-    return _Side(tuple(visible(text[a:b]) for a, b in cut), np.array(ids, int), np.array(word, int))
+            belongs.append(place)
+    return _Side(tuple(visible(text[a:b]) for a, b in cut), np.array(ids, int), np.array(belongs, int))
 
 
-def _linked(english: _Side, foreign: _Side, table: TranslationTable) -> LinkedPair:
+def _linked(sides: tuple[_Side, _Side], table: TranslationTable) -> LinkedPair:
     """Links by p(source token | target token), normalised over each sentence in both directions."""
+    english, foreign = sides
     weights = np.asarray(table.matrix[foreign.ids][:, english.ids].todense(), float)
     place_foreign, place_english = (
         (np.arange(side.ids.size) + 0.5) / max(1, side.ids.size) for side in (foreign, english)

@@ -68,7 +68,8 @@ def make_map(folder: LanguageFolder, translations: Translations, most: int = MOS
 
 
 def _directions(rows: Array) -> Array:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    directions: Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return directions
 
 
 def _labelled(plane: Array, texts: list[str]) -> list[int]:
@@ -76,7 +77,7 @@ def _labelled(plane: Array, texts: list[str]) -> list[int]:
     low, high = plane.min(0), plane.max(0)
     scaled = (plane - low) / np.maximum(high - low, 1e-9) * [_WIDTH, _HEIGHT]
     boxes: list[tuple[float, float, float, float]] = []
-    chosen = []
+    chosen: list[int] = []
     for number, text in enumerate(texts):
         if text.startswith("-") or len(chosen) == _LABELS:
             continue

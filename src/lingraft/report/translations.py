@@ -31,10 +31,15 @@ WEAK = 1.0
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A token and where its row came from. share: of the running text. sources: English tokens with probabilities."""
+    """A token and where its row came from.
+
+    count, share: how often it is in the running text that was looked at, and its share of that. evidence: expected
+    links. sources: English tokens with their probabilities.
+    """
 
     id: int
     text: str
+    count: int
     share: float
     provenance: str
     evidence: float
@@ -79,6 +84,7 @@ class Translations:
         return TokenRow(
             token,
             self.target[token],
+            int(self.counts[token]),
             float(self.counts[token] / max(1, self.counts.sum())),
             Provenance(int(self.table.provenance[token])).name,
             float(self.table.evidence[token]),

@@ -38,8 +38,13 @@ def written_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
         elif identity.starts_word or not _joins(text):
             shown.append(visible(text) or "␠")
         else:
-            shown.append(visible(text) + HYPHEN if style == "suffix" else HYPHEN + visible(text))
+            shown.append(visible(text) + HYPHEN if style == "suffix" else HYPHEN + _carried(visible(text)))
     return shown
+
+
+def _carried(text: str) -> str:
+    """A text that may begin with a combining mark, which a hyphen cannot carry; a dotted circle can."""
+    return f"◌{text}" if unicodedata.category(text[0]).startswith("M") else text
 
 
 def _joins(text: str) -> bool:

@@ -83,6 +83,7 @@
       cell(row, found.kind, "").firstChild.className = "kind " + found.kind;
       cell(row, String(found.evidence), "n");
       const last = row.insertCell();
+      last.className = "sources";
       for (const [text, percent] of found.sources) {
         const source = document.createElement("span"), name = document.createElement("bdi"), share = document.createElement("span");
         source.className = "source";
