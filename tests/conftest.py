@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 
 # two test processes on two cores: more threads than that only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +30,16 @@ torch.set_num_threads(1)
 # how fast a busy machine makes examples says nothing of the code
 settings.register_profile("lingraft", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lingraft")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def real_report() -> Iterator[Callable[..., None]]:
+    """What a transfer ends with, for the tests of it; all others go without, as it would take as long as their runs."""
+    module = import_module("lingraft.transfer")
+    with pytest.MonkeyPatch.context() as patch:
+        real = module.add_report
+        patch.setattr(module, "add_report", lambda *_: None)
+        yield real
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,15 @@ def test_a_stage_is_made_once(tmp_path):
     assert (folder / "result.txt").read_text() == "made"
     assert (first.reused, later.reused) == (["table"], ["table"])
     assert later.seconds == {"table": first.seconds["table"]}
+    assert later.cpu_seconds == {"table": first.cpu_seconds["table"]}
+
+
+def test_a_stage_of_an_earlier_version_does_not_say_its_processor_time(tmp_path):
+    folder = StageCache(tmp_path).stage("table", 1, writing("made"))
+    (folder / "stage.json").write_text('{"seconds": 2.0}', encoding="utf-8")
+    cache = StageCache(tmp_path)
+    cache.stage("table", 1, writing("made anew"))
+    assert (cache.seconds, cache.cpu_seconds) == ({"table": 2.0}, {})
 
 
 def test_another_key_or_name_is_another_stage(tmp_path):

@@ -79,8 +79,16 @@ def test_the_numbers_of_a_run(finished, request):
     assert report["vocabulary"]["size"] == len(AutoTokenizer.from_pretrained(finished.directory / "target"))
     assert sum(report["table"]["shares"].values()) == pytest.approx(1)
     assert report["table"]["text_coverage"] > 0.95
+    in_text = report["table"]["text_shares"]
+    assert sum(in_text.values()) == pytest.approx(1)
+    assert 1 - in_text.get("fallback", 0) == pytest.approx(report["table"]["text_coverage"])
+    fertility = report["vocabulary"]["fertility"]
+    assert set(fertility) == {"target", "source", "english", "pairs_target", "pairs_english"}
+    assert fertility["target"]["tokens"] / fertility["target"]["lines"] == report["vocabulary"]["tokens_per_line"]
+    assert fertility["pairs_english"]["lines"] == 400
     assert len(report["inputs"]) == 2
     assert set(report["seconds"]) >= {"corpus", "vocabulary", "table", "graft", "scores", "this_call"}
+    assert set(report["cpu_seconds"]) == set(report["seconds"]) - {"this_call"}
     assert report["peak_memory_mb"] > 100
     assert report["versions"]["torch"] == metadata.version("torch")
 

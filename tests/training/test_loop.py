@@ -197,6 +197,7 @@ def test_tokens_set_the_number_of_steps(tmp_path: Path):
     report = trainer_of(source, target, pairs, recipe, tmp_path).run()
     assert report["steps"] == -(-1000 // 64)
     assert report["tokens"] == report["steps"] * 64
+    assert report["flop"] > 1000 * report["tokens"]
 
 
 def test_a_fresh_head_starts_from_token_frequencies(tmp_path: Path):

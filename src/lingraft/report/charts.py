@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .space import Map
-
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure
+
+    from .space import Map
 
 NEW, ENGLISH, GREY, INK = "#b4451f", "#2f5d8a", "#8a8f98", "#3b4048"
 
@@ -141,7 +141,7 @@ def map_chart(found: Map) -> Figure:
     chosen = found.labelled
     labels = {**_xy(found.target[chosen]), "text": [f"{found.target_texts[k]} · {english[k]}" for k in chosen]}
     chart.text(
-        "x", "y", "text", text_font_size="11px", text_color=INK, text_font=value(_FONT), 
+        "x", "y", "text", text_font_size="11px", text_color=INK, text_font=value(_FONT),
         text_align="center", y_offset=-7,
         background_fill_color="#ffffff", background_fill_alpha=0.78, border_radius=2, padding=1,
         source=_source(labels),

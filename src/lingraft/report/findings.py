@@ -31,7 +31,7 @@ _POOR_RETRIEVAL = 0.5
 _LONGER = 1.5
 
 #: of fewer lines of the meter than this no loss is judged
-_FEWEST_LINES = 4
+_FEWEST_LINES = 8
 
 
 @dataclass(frozen=True)

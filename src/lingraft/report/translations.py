@@ -73,11 +73,18 @@ class Translations:
 
     def largest(self, row: int, most: int) -> tuple[Array, Array]:
         """Columns and values of the largest entries of a row, the largest first."""
+        first, last = self.table.matrix.indptr[row : row + 2]
+        columns, values = self._sorted
+        span = slice(first, min(last, first + most))
+        return columns[span], values[span]
+
+    @cached_property
+    def _sorted(self) -> tuple[Array, Array]:
+        """Columns and values of the table, those of a row by falling value."""
         matrix = self.table.matrix
-        span = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        values = matrix.data[span]
-        order = np.argsort(-values, kind="stable")[:most]
-        return matrix.indices[span][order], values[order]
+        rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        order = np.lexsort((matrix.indices, -matrix.data, rows))
+        return matrix.indices[order], matrix.data[order]
 
     def row(self, token: int) -> TokenRow:
         """All that is shown of a token."""

@@ -11,6 +11,9 @@ from .written import script_shares
 #: from so many characters between two spaces on, white space divides no words
 _SPACELESS = 12
 
+#: shares of scripts below this are left out
+_SMALLEST = 0.0005
+
 #: (name in run.json, what people read)
 _TEXTS = (
     ("target", "new tokenizer, new language"),
@@ -51,4 +54,4 @@ def script_rows(translations: Translations) -> list[tuple[str, float, float | No
     shares = script_shares(texts, [1] * len(texts))
     running = script_shares(texts, [int(translations.counts[token]) for token in tokens])
     rows = [(name, share, running.get(name, 0.0) if running else None) for name, share in shares.items()]
-    return rows[:12]
+    return [row for row in rows if max(row[1], row[2] or 0.0) >= _SMALLEST]

@@ -3,27 +3,27 @@
   const read = (id) => document.getElementById(id).textContent;
   const charts = JSON.parse(read("charts"));
 
+  const drawn = new Set();
+
   function draw(place) {
+    if (drawn.has(place)) return;
+    drawn.add(place);
     Bokeh.embed.embed_item(charts[place], place);
   }
-  // a chart is drawn when it comes near: a page of many languages opens at once
-  const places = Object.keys(charts);
+  // one after the other, so that a page of many languages can be read at once; what is in view comes first
+  const waiting = Object.keys(charts);
   if ("IntersectionObserver" in window) {
     const watcher = new IntersectionObserver((entries) => {
-      for (const entry of entries) {
-        if (entry.isIntersecting) {
-          watcher.unobserve(entry.target);
-          draw(entry.target.id);
-        }
-      }
-    }, { rootMargin: "600px" });
-    places.forEach((place) => watcher.observe(document.getElementById(place)));
-    window.addEventListener("beforeprint", () => places.forEach((place) => {
-      if (!document.getElementById(place).hasChildNodes()) draw(place);
-    }));
-  } else {
-    places.forEach(draw);
+      entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target.id));
+    }, { rootMargin: "300px" });
+    waiting.forEach((place) => watcher.observe(document.getElementById(place)));
   }
+  (function next() {
+    if (!waiting.length) return;
+    draw(waiting.shift());
+    setTimeout(next, 30);
+  })();
+  window.addEventListener("beforeprint", () => Object.keys(charts).forEach(draw));
 
   async function unpacked(text) {
     const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
