@@ -57,7 +57,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written. bytes: its size. warnings: what it warns of, and what had to be left out of it."""
+    """A report that was written.
+
+    path: the HTML file. bytes: its size. warnings: what it warns of, and what had to be left out of it.
+    """
 
     path: Path
     bytes: int
@@ -67,7 +70,7 @@ class Report:
 def report(directory: str | Path) -> Report:
     """Writes ``report.html`` into the folder of a finished run, in place of one that may be there.
 
-    It is made of that folder alone. Where ``.cache`` was deleted, what needs the text is left out, and the report says
+    directory: the run's. The report is made of that folder alone. Where ``.cache`` was deleted, what needs the text is left out, and the report says
     so. Raises OutputError for a folder that is no finished run.
     """
     page = _Page(open_run(directory))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..cache import CARD
 from ..corpus import split_bitext
 from ..evidence import BUILTIN, lexicon_files
 from ..recipe import TRAIN
+from .card import base_license
 from .folder import RunFolder
 
 _KINDS = {"sentence": "sentence encoder", "masked": "masked language model", "causal": "causal language model"}
@@ -23,7 +25,7 @@ def input_rows(run: RunFolder) -> list[dict[str, Any]]:
     digests = numbers.get("inputs", {})
     source = numbers.get("source", {})
     kind = _KINDS.get(source.get("kind", ""), "model")
-    rows = [_row("", f"English {kind}", source.get("name", run.recipe.source), "", source.get("hash"))]
+    rows = [_row("", f"English {kind}", source.get("name", run.recipe.source), "", source.get("hash"), _licence(run))]
     if run.recipe.several:
         told = numbers["corpus"].get("en", {}).get("source_text")
         rows += [
@@ -63,6 +65,13 @@ def input_rows(run: RunFolder) -> list[dict[str, Any]]:
         if given.tokenizer:
             add("tokenizer", given.tokenizer, "")
     return rows
+
+
+def _licence(run: RunFolder) -> str:
+    """The English model's licence, as its card says."""
+    card = run.path / "source" / CARD
+    said = base_license(card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None)
+    return said.get("license_name") or said.get("license") or _UNKNOWN
 
 
 def _row(tag: str, role: str, name: str, size: str, digest: str | None, licence: str = _UNKNOWN) -> dict[str, Any]:
