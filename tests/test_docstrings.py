@@ -22,7 +22,7 @@ from lingraft import errors
 PACKAGES = [
     "lingraft", "lingraft.corpus", "lingraft.evidence", "lingraft.evidence.alignment", "lingraft.evidence.vectors",
     "lingraft.vocabulary", "lingraft.surgery", "lingraft.surgery.initialisers", "lingraft.training", "lingraft.tasks",
-    "lingraft.tasks.parsing", "lingraft.report",
+    "lingraft.tasks.parsing", "lingraft.doctor", "lingraft.report",
 ]  # fmt: skip
 
 ARRAYS = re.compile(r"\b(?:NDArray|ndarray|Tensor|csr_matrix|csr_array|Ints|Floats|Vectors?Array)\b")
@@ -134,6 +134,9 @@ def problems_of(name: str) -> list[str]:
 
 def _function_problems(function: Any, text: str) -> list[str]:
     given = parameters(function)
+    if same := re.search(r"arguments are those of `(?:\w+\.)*(\w+)`", text):
+        other = next(value for name, value in OBJECTS.items() if name.endswith(f".{same[1]}"))
+        given = [p for p in given if p.name not in inspect.signature(other).parameters]
     silent = [p for p in given if len(given) > 1 and not is_said(p, given, text)]  # of one the sentence speaks anyhow
     found = [f"says nothing of '{p.name}'" for p in silent]
     annotations = inspect.get_annotations(inspect.unwrap(function))

@@ -85,7 +85,11 @@ def doctor(
 def examine(
     recipe: Recipe, out: Path | None = None, on_progress: OnProgress | None = None, *, probe: bool = True
 ) -> Diagnosis:
-    """The same of a recipe; see `doctor`."""
+    """The same of a recipe; see `doctor`.
+
+    out, probe: as there. on_progress: called with the name of what is looked at, the share that is done (0 to 1) and a
+    note for people.
+    """
     began = time.perf_counter()
     report = on_progress or (lambda *_: None)
     recipe = with_evidence(absolute(recipe))

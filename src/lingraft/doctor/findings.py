@@ -15,8 +15,9 @@ _ORDER = ("error", "warning", "info")
 class Finding:
     """One thing that was found.
 
-    code: a name that stays the same, for programs. found: what, with its numbers. advice: what to do. language: the tag
-    of the new language it concerns; None for the run. where: the file or files. numbers: what was measured.
+    code: a name that stays the same, for programs. severity: ``error`` where the run would be worthless. found: what,
+    with its numbers. advice: what to do. language: the tag of the new language it concerns; None for the run. where:
+    the file or files. numbers: what was measured.
     """
 
     code: str
@@ -51,7 +52,8 @@ class Estimates:
 class Diagnosis:
     """All that the doctor says, the worst first.
 
-    statistics: what was measured, by language, whether or not it made a finding; sampled: what was looked at, by file.
+    estimates: what the run will take, None where that was not probed. statistics: what was measured, by language,
+    whether or not it made a finding. sampled: what was looked at, by file. seconds: that the doctor took.
     """
 
     findings: tuple[Finding, ...]

@@ -37,7 +37,7 @@ log_probabilities = st.floats(-30, 0)
 any_size = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([-1e-9, 1e-9]))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(st.data())
 def test_no_tree_of_up_to_six_words_is_better(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 6))
