@@ -75,12 +75,12 @@ def test_every_damage_is_found(looked_at, pairs, damage):
     assert expected.items() <= looked_at(make(pairs)).items()
 
 
-def test_of_clean_text_nothing_is_said(looked_at, pairs, tmp_path):
+def test_of_clean_text_nothing_is_said_but_that_it_is_little(looked_at, pairs, tmp_path):
     words = [(re.sub(r"[.,!?]", "", one), re.sub(r"[.,!?]", "", other)) for one, other in pairs]
     with BitextAligner(encode_pairs(words, lowercase=True)) as aligner:
         write_lexicon(aligner.lexicon(min_count=0.1), tmp_path / "words.tsv")
     text = lingraft.Lines([foreign for _, foreign in pairs])
-    assert looked_at(pairs, text=text, lexicon=tmp_path / "words.tsv") == {}
+    assert looked_at(pairs, text=text, lexicon=tmp_path / "words.tsv") == {"small-corpus": "warning"}
 
 
 def test_a_corpus_too_small_for_its_vocabulary(english_model, pairs, tmp_path):
@@ -93,7 +93,7 @@ def test_a_corpus_too_small_for_its_vocabulary(english_model, pairs, tmp_path):
         lingraft.transfer(english_model, to="fr", bitext=pairs, vocab_size=20_000, out=tmp_path / "out")
     assert str(refused.value) == found.found + "."
     small = lingraft.doctor(english_model, to="fr", bitext=pairs[:150], probe=False)
-    assert "weak-coverage" in [finding.code for finding in small.findings]
+    assert "small-corpus" in [finding.code for finding in small.findings]
 
 
 def test_a_tokenizer_that_little_is_known_of(english_model, pairs, tmp_path):
