@@ -4,9 +4,8 @@ Reads a folder with ``parallel/en-XX.tsv.zst`` and ``mono/XX.txt.zst``, named by
 
     python benchmarks/doctor.py MODEL --lab LAB
 
-Each cell is the statistic that decides, and the findings that were made (in brackets: of them those that a warning or
-an error say nothing of the damage). Damages are made on the first --pairs pairs, so that all of it takes minutes; clean
-text is looked at as a whole.
+Each cell is the statistic that decides, and the findings that were made, errors with an exclamation mark. Damages are
+made on the first --pairs pairs, so that all of it takes minutes; clean text is looked at as a whole.
 """
 
 from __future__ import annotations
@@ -100,41 +99,48 @@ DAMAGES: dict[str, tuple[Callable[[Pairs, Pairs], Pairs], str, str, set[str]]] =
     "U+FFFD in 10 %": (replaced, "replacement_characters", f">= {encoding.WARNING}", {"replacement-characters"}),
     "English as target": (english_target, "english", f">= {language.ENGLISH}", {"target-is-english"}),
     "30 % duplicates": (duplicated, "duplicates", f">= {duplicates.WARNING}", {"duplicates"}),
-    "500 pairs": (tiny, "text_weak", f">= {evidence.WARNING}", {"weak-coverage"}),
+    "500 pairs": (tiny, "vocabulary", f"< {evidence.FEW_TOKENS}", {"weak-coverage", "small-corpus"}),
 }  # fmt: skip
 
 CLEAN = (
     "own_language", "english", "english_side", "mojibake", "replacement_characters", "duplicates", "agreement",
-    "weakest_tenth", "length_correlation", "text_weak", "vocabulary_without_row", "own_script", "strange_scripts",
-    "copied",
+    "weakest_tenth", "length_correlation", "vocabulary", "text_weak", "vocabulary_without_row", "own_script",
+    "strange_scripts", "copied",
 )  # fmt: skip
 
 
-def read(lab: Path, tag: str, number: int) -> Pairs:
+def read(lab: Path, tag: str, most: int) -> Pairs:
     pairs: Pairs = []
     for line in read_lines(lab / "parallel" / f"en-{tag}.tsv.zst"):
         english, _, foreign = line.partition("\t")
         pairs.append((english, foreign))
-        if len(pairs) == number:
+        if len(pairs) == most:
             break
     return pairs
+
+
+def number(value: float) -> str:
+    """A share, or how many."""
+    return f"{value:.3f}" if value <= 1 else f"{value:,.0f}"
 
 
 def cell(result: Diagnosis, tag: str, statistic: str, wanted: set[str]) -> str:
     value = result.statistics[tag].get(statistic)
     codes = [f"{f.code}{'!' if f.severity == 'error' else ''}" for f in result.findings if f.severity != "info"]
     caught = bool(wanted.intersection(f.code for f in result.findings if f.severity != "info"))
-    return f"{'' if value is None else f'{value:.3f} '}{', '.join(codes)}{'' if caught else ' **MISSED**'}"
+    shown = "" if value is None else f"{number(value)} "
+    return f"{shown}{', '.join(codes)}{'' if caught else ' **MISSED**'}"
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[list[str]]:
     yield ["damage", "statistic", "threshold", *arguments.languages]
     pairs = {tag: read(arguments.lab, tag, arguments.pairs) for tag in {*arguments.languages, *OTHERS.values()}}
     for name, (damage, statistic, threshold, wanted) in DAMAGES.items():
+        if arguments.damages and name not in arguments.damages:
+            continue
         row = [name, statistic, threshold]
         for tag in arguments.languages:
             given = damage(pairs[tag], pairs[OTHERS[tag]])
-            # without a file of its own a bitext of several pairs is written beside the model
             result = lingraft.doctor(arguments.model, to=tag, bitext=given, probe=False)
             row.append(cell(result, tag, statistic, wanted))
         yield row
@@ -151,15 +157,15 @@ def clean_rows(arguments: argparse.Namespace) -> Iterator[list[str]]:
             pairs = {"bitext": bitext} if "bitext" in what else {}
             result = lingraft.doctor(arguments.model, to=tag, **pairs, **given, probe=False)
             told = result.statistics[tag]
-            values = [f"{told[name]:.3f}" if name in told else "" for name in CLEAN]
+            values = [number(told[name]) if name in told else "" for name in CLEAN]
             codes = ", ".join(f"{finding.code} ({finding.severity})" for finding in result.findings)
             yield [f"{tag}, {what}", *values, codes, f"{result.seconds:.0f}"]
 
 
 def show(table: Iterator[list[str]]) -> None:
-    for number, row in enumerate(table):
+    for line, row in enumerate(table):
         print("|", " | ".join(row), "|", flush=True)
-        if number == 0:
+        if line == 0:
             print("|", " | ".join("---" for _ in row), "|")
 
 
@@ -170,6 +176,7 @@ def main() -> None:
     parser.add_argument("--languages", type=lambda text: text.split(","), default=list(LANGUAGES))
     parser.add_argument("--pairs", type=int, default=6000)
     parser.add_argument("--clean", type=lambda text: text.split(","), default=["bitext", "bitext and text"])
+    parser.add_argument("--damages", type=lambda text: text.split(","), help="only these")
     parser.add_argument("--only", choices=["clean", "damages"])
     arguments = parser.parse_args()
     if arguments.lab is None:

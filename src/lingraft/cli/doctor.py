@@ -101,7 +101,7 @@ def _show_estimates(estimates: Estimates, console: Console) -> None:
         table.add_row("peak memory", f"{estimates.peak_memory_bytes / 1e9:.1f} GB")
     if estimates.device_memory_bytes:
         table.add_row("peak memory of the card", f"{estimates.device_memory_bytes / 1e9:.1f} GB")
-    table.add_row("disk", f"{estimates.disk_bytes / 1e9:.1f} GB")
+    table.add_row("disk, at most", f"{estimates.disk_bytes / 1e9:.1f} GB")
     console.print(table)
     for note in estimates.notes:
         console.print(escape(note), soft_wrap=True)

@@ -27,9 +27,12 @@ from .findings import Estimates, Finding
 _PAIRS, _LINES = 4000, 4000
 #: a run measures retrieval and similarity on this many sentences, bits per byte on as many lines at most
 _SCORED, _HELD_OUT = 500, 500
-#: the aligner's two stages on all pairs, against a training on half of the sample's pairs: the same work a token
-_ALIGNER_BYTES = 130  # a token of the bitext, both sides counted, with text and ids; fitted on six bitexts
-_TEXT_COPIES = 2.5  # bytes in memory of a byte of the bitext, as Python's strings
+#: bytes that the aligner has in memory for a token of the bitext, both sides counted
+_ALIGNER_BYTES = 80
+#: bytes in memory of a byte of the bitext, as Python's strings
+_TEXT_COPIES = 2.5
+#: what a longer run has beyond a probe's peak: longer batches, scores, memory in pieces (docs/results.md)
+_RESERVE = 1.2
 
 #: what a run may take before somebody should be warned
 _LONG = 7 * 24 * 3600
@@ -95,7 +98,7 @@ def estimate(
     card = device_memory_mb(device) if device.type == "cuda" else None
     # a run has all of the bitext in memory where this process has a sample of it
     bitext = max(cost.bitext_bytes * _TEXT_COPIES + cost.bitext_tokens * _ALIGNER_BYTES for cost in languages.values())
-    memory = None if peak is None else int(peak * 1e6 + bitext)
+    memory = None if peak is None else int(_RESERVE * (peak * 1e6 + bitext))
     seconds = {stage: round(value, 2) for stage, value in seconds.items()}
     seconds["total"] = round(sum(seconds.values()), 2)
     text_bytes = sum(cost.bitext_bytes for cost in languages.values())

@@ -26,6 +26,8 @@ Array = np.ndarray[Any, Any]
 
 #: share of the tokens of new text that rest on nothing much, from which on it is told and from which on nothing works
 WARNING, ERROR = 0.2, 0.6
+#: a text that supports fewer tokens than this has few of its language's words
+FEW_TOKENS = 5000
 #: share of the vocabulary's tokens without a row of their own from which on it is told
 ENTRIES = 0.4
 #: a token that the bitext has more rarely rests on not much
@@ -38,11 +40,11 @@ _NEW = 10
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer of the new language, and how it came about. complete: whether it is the run's own."""
+    """A tokenizer of the new language, and how it came about. free: whether its size is what the text supports."""
 
     tokenizer: PreTrainedTokenizerBase
     seconds: float
-    complete: bool
+    free: bool
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def make_vocabulary(
         if padding is not None:
             tokenizer = with_padding_at(tokenizer, padding)
         check_tokenizer_class(source.model, tokenizer)
-        return Vocabulary(tokenizer, 0.0, True)
+        return Vocabulary(tokenizer, 0.0, False)
     lines = list(material.text)
     if material.foreign is not material.text:
         lines += material.foreign
@@ -92,7 +94,7 @@ def make_vocabulary(
             raise
         # what a part of the text cannot support all of it may
         trained = train_tokenizer(source.tokenizer, lines, None, recipe.min_count)
-    return Vocabulary(trained, time.perf_counter() - began, whole)
+    return Vocabulary(trained, time.perf_counter() - began, whole and recipe.size is None)
 
 
 def coverage_findings(
@@ -156,6 +158,16 @@ def coverage_findings(
                 "The corpus is too small for this vocabulary: give more sentence pairs or a dictionary (--lexicon)"
                 + (", or a smaller --vocab-size." if not given.tokenizer else ", or leave --tokenizer out."),
                 language, None, {"share": weak, "threshold": WARNING},
+            )
+        )  # fmt: skip
+    if not given.tokenizer and (given.text or given.bitext) and size < FEW_TOKENS and vocabulary.free:
+        found.append(
+            Finding(
+                "small-corpus", "warning",
+                f"the text supports a vocabulary of {size:,} tokens, where 32,000 are usual: it has few of the words "
+                "of the language",
+                "Give more text (--text), which need not be translated, and more sentence pairs or a dictionary.",
+                language, None, {"vocabulary": size, "threshold": FEW_TOKENS},
             )
         )  # fmt: skip
     if without >= ENTRIES:

@@ -109,7 +109,17 @@ def parallel_findings(
             statistics["seconds_aligning"] = time.perf_counter() - began
             return found
     statistics["seconds_aligning"] = time.perf_counter() - began
-    if straight.agreement < warning:
+    weak = _weak_tenths(straight, warning) if not few else []
+    if weak:
+        listed = ", ".join(f"{10 * k}-{10 * k + 10} % (agreement {straight.sections[k]:.2f})" for k in weak)
+        found.append(
+            Finding(
+                "partly-parallel", "warning", f"a part of the bitext does not translate: {listed} of its lines",
+                "Look at that part; from a missing line on, all lines behind it are shifted.", language, where,
+                measures | {"weakest_tenth": min(straight.sections), "threshold_tenth": SECTION},
+            )
+        )  # fmt: skip
+    elif straight.agreement < warning:
         worthless = straight.agreement < error
         found.append(
             Finding(
@@ -120,20 +130,15 @@ def parallel_findings(
                 language, where, measures,
             )
         )  # fmt: skip
-        return found
-    if not few and len(straight.sections) == _SECTIONS:
-        limit = SECTION * max(straight.sections)
-        weak = [k for k, value in enumerate(straight.sections) if value < limit]
-        if weak:
-            listed = ", ".join(f"{10 * k}-{10 * k + 10} % (agreement {straight.sections[k]:.2f})" for k in weak)
-            found.append(
-                Finding(
-                    "partly-parallel", "warning", f"a part of the bitext does not translate: {listed} of its lines",
-                    "Look at that part; from a missing line on, all lines behind it are shifted.", language, where,
-                    measures | {"weakest_tenth": min(straight.sections), "threshold_tenth": limit},
-                )
-            )  # fmt: skip
     return found
+
+
+def _weak_tenths(straight: Agreement, warning: float) -> list[int]:
+    """The tenths of a bitext that agree far less than the best one, where that one is a bitext."""
+    best = max(straight.sections, default=0.0)
+    if len(straight.sections) < _SECTIONS or best < warning:
+        return []
+    return [k for k, value in enumerate(straight.sections) if value < SECTION * best]
 
 
 def _evenly(pairs: Sequence[tuple[str, str]], blocks: Sequence[int]) -> list[int]:
