@@ -34,8 +34,8 @@ from .sections import (
 
 __all__ = [
     "ONLY", "TRAIN", "AlignmentRecipe", "CorpusRecipe", "EvaluationRecipe", "EvidenceRecipe", "Given", "Recipe",
-    "TrainingRecipe", "VocabularyRecipe", "budget_seconds", "build_recipe", "each", "put", "read_languages", "read_recipe_file",
-    "read_setting", "set_key",
+    "TrainingRecipe", "VocabularyRecipe", "budget_seconds", "build_recipe", "each", "put", "read_languages",
+    "read_recipe_file", "read_setting", "set_key",
 ]  # fmt: skip
 
 T = TypeVar("T")
