@@ -26,7 +26,7 @@ _COMMENT = re.compile(r"^<!-- (not run|file): (.+) -->$")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. not_run: why it cannot be run here, or empty. file: the name it is to have as a file, or empty."""
+    """A fenced block. not_run: why it cannot be run here; file: the name it is to have as a file; both may be empty."""
 
     language: str
     text: str

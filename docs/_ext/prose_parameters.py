@@ -5,6 +5,7 @@ For the site each becomes an entry of a list, and what is returned and raised a 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 from typing import Any
@@ -17,10 +18,8 @@ _OUTCOME = re.compile(r"(?<=[.)\]])\s+(?=(?:Returns?|Raises?|Gives) )")
 def _names(documented: Any) -> set[str]:
     """Of the parameters of a function, or the fields of a class."""
     names = set(getattr(documented, "__annotations__", ())) | set(getattr(documented, "model_fields", ()))
-    try:
+    with contextlib.suppress(TypeError, ValueError):  # a class may have no signature
         names |= set(inspect.signature(documented).parameters)
-    except (TypeError, ValueError):
-        pass
     return names
 
 
