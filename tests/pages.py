@@ -91,22 +91,26 @@ def small_lexicons(folder: Path) -> Path:
 def library(folder: Path) -> Path:
     """Writes everything that pages speak of: French from the sample, other languages by name alone."""
     pairs = [tuple(line.split("\t")) for line in sample_bitext("en-fr.tsv").read_text(encoding="utf-8").splitlines()]
-    english, french = ([pair[side] for pair in pairs[:1200]] for side in (0, 1))
+    # names, which both languages write alike
+    names = [" ".join(tiny.words()[start : start + 10]) + "." for start in range(0, 80, 10)] * 6
+    english, french = ([pair[side] for pair in pairs[:700]] + names for side in (0, 1))
     for name in ("pairs.tsv", "pairs.fr.tsv", "pairs.hi.tsv", "pairs.vi.tsv"):
-        as_tsv(folder / name, pairs[:300])
+        as_tsv(folder / name, pairs[:150])
     as_tsv(folder / "heldout.tsv", pairs[-40:])
     for name, lines in (
         ("en.txt", english), ("fr.txt", french), ("more.en.txt", english[:50]), ("more.fr.txt", french[:50]),
-        *((f"{tag}.txt", french[:400]) for tag in ("hi", "vi", "ht")), ("heldout.fr.txt", french[-50:]),
+        *((f"{tag}.txt", french[:200]) for tag in ("hi", "vi", "ht")), ("heldout.fr.txt", french[-50:]),
         ("text.txt", french[:3]),
     ):  # fmt: skip
         (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "gold.txt").write_text("0-0 1?1\n" * len(english), encoding="utf-8")
     with lzma.open(files("lingraft") / "data" / "lexicons" / "en-fr.tsv.xz", "rt", encoding="utf-8") as entries:
-        words = [line.split("\t")[:2] for line in islice((e for e in entries if not e.startswith("#")), 500)]
+        known = set(_words(english, 5000)), set(_words(french, 5000))
+        words = [line.split("\t")[:2] for line in entries]
+        words = [pair for pair in words if pair[0] in known[0] and pair[-1].strip() in known[1]][:500]
     (folder / "words.tsv").write_text("".join(f"{en}\t{fr.strip()}\n" for en, fr in words), encoding="utf-8")
-    _vectors(folder / "wiki.en.vec", list(dict.fromkeys([en for en, _ in words] + _words(english, 500))), 0)
-    _vectors(folder / "wiki.fr.vec", list(dict.fromkeys([fr.strip() for _, fr in words] + _words(french, 500))), 1)
+    _vectors(folder / "wiki.en.vec", _words([" ".join(tiny.words()[:80]), *english], 700), 0)
+    _vectors(folder / "wiki.fr.vec", _words([" ".join(tiny.words()[:80]), *french], 700), 1)
     _tasks(folder, pairs)
     _models(folder, english)
     (folder / "recipes").mkdir()

@@ -72,7 +72,6 @@ def small(monkeypatch: pytest.MonkeyPatch, library: Path, lexicons: Path, tmp_pa
     resolve = run.resolve_training
     for module in (run, comparison):
         monkeypatch.setattr(module, "resolve_training", two_steps)
-    monkeypatch.setattr(comparison._Bench, "warm_up", lambda _: None)
     monkeypatch.setattr(builtin, "_FOLDER", lexicons)
     monkeypatch.setattr(texts, "lexicon_text", functools.partial(texts.lexicon_text, tokens=3000))
     monkeypatch.setattr(demo, "demo_model", lambda: library / "sentence-transformers" / "all-MiniLM-L6-v2")
