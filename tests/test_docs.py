@@ -83,8 +83,10 @@ def small(monkeypatch: pytest.MonkeyPatch, library: Path, lexicons: Path, tmp_pa
 
 def _run(place: str, words: list[str], command) -> None:
     if words[0] == "lingraft":
-        status, _, said = command(*words[1:])
-        assert status == 0, f"{place}: {' '.join(words)}: {said}"
+        status, out, said = command(*words[1:])
+        # files of a language that has none here are French, as the doctor says
+        found = words[1] == "doctor" and "This run would" in out
+        assert status == 0 or (status == 2 and found), f"{place}: {' '.join(words)}: {said}"
     else:
         assert words[0] in ("head", "cat"), f"{place}: '{words[0]}' is nothing that these tests run"
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
@@ -178,11 +180,10 @@ def test_options_that_do_not_exist_are_found():
         _parse(["lingraft", "transfers", "model"])
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/index.md"])
-def test_the_numbers_of_the_first_page_are_results(name: str):
-    readme, results = ((ROOT / page).read_text(encoding="utf-8") for page in (name, "docs/results.md"))
+def test_the_numbers_of_the_first_page_are_results():
+    readme, results = ((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/results.md"))
     cells = re.findall(r"(?<=\| )\d+\.\d+(?: / \d+\.\d+)?(?= \|)", readme)
-    assert len(cells) >= 18
+    assert len(cells) > 40
     assert not [cell for cell in cells if not re.search(rf"(?<![\d.]){re.escape(cell)}(?![\d.])", results)]
 
 
