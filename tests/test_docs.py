@@ -16,12 +16,14 @@ import pytest
 import typer
 
 import pages
-from lingraft import cli, comparison, demo, run, texts
+from lingraft import cli, comparison, demo, settling, texts
 from lingraft.described import described
 from lingraft.evidence import builtin
 from lingraft.evidence.alignment import AlignerSettings
+from lingraft.surgery.initialisers import isolated
 from lingraft.tasks.parsing import ParserSettings
 from lingraft.tasks.settings import FinetuneSettings
+from lingraft.training import meter
 from pages import ROOT, Block, blocks
 
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
@@ -62,16 +64,22 @@ def lexicons(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, library: Path, lexicons: Path, tmp_path: Path) -> Path:
-    """A folder with the pages' files; training lasts two steps, and the package's lexicons are short."""
+    """A folder with the pages' files; training lasts two steps, and the package's lexicons are short.
+
+    Nothing is done in a process of its own, and no transfer makes a report, which `lingraft report` does on a page.
+    """
 
     def two_steps(recipe, kind):
         resolved = resolve(recipe, kind)
         short = {"steps": 2, "tokens": None, "budget": None, "head_steps": 1, "evaluations": 1, "batch_size": 2}
         return resolved.model_copy(update=short | {"sequence_length": min(32, resolved.sequence_length)})
 
-    resolve = run.resolve_training
-    for module in (run, comparison):
+    resolve = settling.resolve_training
+    for module in (settling, comparison):
         monkeypatch.setattr(module, "resolve_training", two_steps)
+    monkeypatch.setattr(isolated, "_answer", lambda job, _, on_progress: isolated.run_job(job, on_progress))
+    monkeypatch.setattr(sys.modules["lingraft.transfer"], "add_report", lambda *_: None)
+    monkeypatch.setattr(meter, "matrix_rate", lambda *_: 1e9)
     monkeypatch.setattr(builtin, "_FOLDER", lexicons)
     monkeypatch.setattr(texts, "lexicon_text", functools.partial(texts.lexicon_text, tokens=3000))
     monkeypatch.setattr(demo, "demo_model", lambda: library / "sentence-transformers" / "all-MiniLM-L6-v2")
