@@ -1,4 +1,4 @@
-# make demo | test | lint | format | dist | test-wheel | clean | help
+# make demo | test | docs | lint | format | dist | test-wheel | clean | help
 
 PYTHON ?= python3
 ARGS ?=
@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint format dist test-wheel clean
+.PHONY: help demo test docs lint format dist test-wheel clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo     the whole way on the sample data, into build/demo'
 	@echo 'make test     the tests; ARGS="..." goes to pytest'
+	@echo 'make docs     the documentation site, into build/docs'
 	@echo 'make lint     ruff and mypy, changing nothing'
 	@echo 'make format   let ruff mend and format'
 	@echo 'make dist     the sdist, and the wheel made of it, into dist'
@@ -33,7 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@# an editable install from a pyproject.toml needs pip 21.3
 	@$(BIN)/python -c 'import pip, sys; sys.exit(tuple(map(int, pip.__version__.split(".")[:2])) < (21, 3))' \
 		|| $(BIN)/python -m pip install --upgrade 'pip>=21.3'
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[demo,dev,docs]'
 	@touch $@
 
 demo: $(STAMP)
@@ -42,6 +43,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
 
 lint: $(STAMP)
 	$(BIN)/ruff check

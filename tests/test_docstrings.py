@@ -157,6 +157,8 @@ def _class_problems(value: type, text: str) -> list[str]:
     if dataclasses.is_dataclass(value) or issubclass(value, BaseModel) or hasattr(value, "_fields"):
         for field in annotations:
             said = words_are_in(field, text) or field in commented
+            if dataclasses.is_dataclass(value):  # `lingraft.described.setting`
+                said = said or any(of.metadata.get("effect") for of in dataclasses.fields(value) if of.name == field)
             if issubclass(value, BaseModel) and field in value.model_fields:
                 of = value.model_fields[field]
                 said = said or bool(of.description) or own_docstring(of.annotation) != ""  # a section says it itself

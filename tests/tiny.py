@@ -288,14 +288,14 @@ def llama(tokenizer: PreTrainedTokenizerFast, tied: bool = False, seed: int = 0)
     return LlamaForCausalLM(config).eval()
 
 
-def sentence_folder(path: str) -> str:
+def sentence_folder(path: str, tokenizer: PreTrainedTokenizerFast | None = None) -> str:
     """Writes a small sentence-transformers folder (BERT, mean pooling, normalise) and returns its path."""
     try:
         from sentence_transformers.sentence_transformer import modules
     except ImportError:  # its home before sentence-transformers 5.4
         from sentence_transformers import models as modules
 
-    tokenizer = wordpiece_tokenizer()
+    tokenizer = tokenizer or wordpiece_tokenizer()
     encoder = bert(tokenizer, head=False)
     inner = f"{path}-transformer"
     encoder.save_pretrained(inner)

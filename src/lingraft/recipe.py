@@ -6,270 +6,39 @@ recipe as it is where there is one, and as a mapping from the language's tag whe
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-import langcodes
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    field_validator,
-    model_validator,
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
+
+from .described import key
+from .errors import RecipeError
+from .sections import (
+    FORMS,
+    ONLY,
+    TRAIN,
+    AlignmentRecipe,
+    CorpusRecipe,
+    EvaluationRecipe,
+    EvidenceRecipe,
+    Section,
+    TrainingRecipe,
+    VocabularyRecipe,
+    budget_seconds,
+    each,
+    read_languages,
 )
 
-from .errors import RecipeError
-from .evidence.alignment.settings import FOR_TABLES, LONGEST
-
-Objective = Literal["auto", "mlm", "distill", "clm", "none"]
-
-_BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
-
-
-def budget_seconds(budget: str) -> float:
-    """Seconds of a time budget such as ``90m``, ``1h30m`` or ``45s``; ValueError if it is none or zero."""
-    match = _BUDGET.fullmatch(budget.strip())
-    parts = match.groups(default="0") if match else ("0",) * 3
-    seconds = sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=True))
-    if seconds <= 0:
-        raise ValueError(f"'{budget}' is no time budget; write it like 90m, 1h30m or 45s")
-    return seconds
-
-
-def _language(tag: str) -> str:
-    """A tag in its standard form."""
-    if not langcodes.tag_is_valid(tag):
-        raise ValueError(f"'{tag}' is no BCP 47 language tag; write it like fr, zh or zh-Hant")
-    return langcodes.standardize_tag(tag)
-
-
-def read_languages(given: Any) -> tuple[str, ...]:
-    """The tags of a recipe's ``language``, a tag or several of them as a list or with commas between.
-
-    Raises ValueError for what is no tag, for one that occurs twice and, among several, for ``en``.
-    """
-    listed = isinstance(given, Sequence) and bool(given) and all(isinstance(tag, str) for tag in given)
-    if not isinstance(given, str) and not listed:
-        raise ValueError("a language tag or a list of them was expected, like fr or [fr, hi]")
-    tags = given.split(",") if isinstance(given, str) else given
-    languages = tuple(_language(tag.strip()) for tag in tags)
-    twice = next((tag for tag in languages if languages.count(tag) > 1), None)
-    if twice is not None:
-        raise ValueError(f"'{twice}' is given twice; give every language once")
-    if len(languages) > 1 and "en" in languages:
-        raise ValueError("'en' is the source model's language; leave it out, it trains along with all others")
-    return languages
-
+__all__ = [
+    "ONLY", "TRAIN", "AlignmentRecipe", "CorpusRecipe", "EvaluationRecipe", "EvidenceRecipe", "Given", "Recipe",
+    "TrainingRecipe", "VocabularyRecipe", "budget_seconds", "build_recipe", "each", "put", "read_languages",
+    "read_recipe_file", "read_setting", "set_key",
+]  # fmt: skip
 
 T = TypeVar("T")
-
-#: what the new language is called in the names of losses and scores where a run has one; several go by their tags
-ONLY = "xx"
-
-#: in place of word vectors: train them on the text of both languages
-TRAIN = "train"
-
-#: the two forms of what belongs to a language, which pydantic puts into the places of errors
-_FORMS = ("of one language", "by language")
-
-
-def _form(given: Any) -> str:
-    return _FORMS[isinstance(given, Mapping)]
-
-
-def _standard_keys(given: Any) -> Any:
-    if isinstance(given, Mapping) and all(isinstance(tag, str) for tag in given):
-        return {_language(tag): value for tag, value in given.items()}
-    return given
-
-
-#: files of one language, or of several by its tag
-Files = Annotated[
-    Annotated[tuple[str, ...], Tag(_FORMS[0])] | Annotated[dict[str, tuple[str, ...]], Tag(_FORMS[1])],
-    Discriminator(_form),
-    BeforeValidator(_standard_keys),
-]
-#: a file or folder of one language, or of several by its tag
-Place = Annotated[
-    Annotated[str | None, Tag(_FORMS[0])] | Annotated[dict[str, str], Tag(_FORMS[1])],
-    Discriminator(_form),
-    BeforeValidator(_standard_keys),
-]
-
-
-def each(given: T | Mapping[str, T], function: Callable[[T], T]) -> T | dict[str, T]:
-    """The function applied to what is given, or to every value of a mapping by language."""
-    if isinstance(given, Mapping):
-        return {language: function(value) for language, value in given.items()}
-    return function(given)
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class CorpusRecipe(_Section):
-    """What is read and what is dropped.
-
-    text: files in the new language, or hub data sets (``hf:DATASET[:CONFIG[:SPLIT[:COLUMN]]]``); empty means the
-    foreign side of the bitext. source_text: English text likewise; empty means the English side, with several languages
-    that of all their bitexts. max_chars: longer lines (and pairs with a longer side) are dropped and counted.
-    """
-
-    text: Files = ()
-    source_text: tuple[str, ...] = ()
-    max_chars: Annotated[int, Field(ge=10)] = 2000
-
-
-class VocabularyRecipe(_Section):
-    """The new language's tokenizer.
-
-    tokenizer: a folder or hub id to use as it is; without it one is trained on the text (of more than 256 MB, on lines
-    at even distances). size: tokens wanted of each that is trained; without it 32,000 or what the text supports,
-    whichever is smaller. min_count: a merge must be seen this often in training.
-    """
-
-    tokenizer: Place = None
-    size: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
-    min_count: Annotated[int, Field(ge=1)] = 2
-
-    @model_validator(mode="after")
-    def _one_of(self) -> VocabularyRecipe:
-        if isinstance(self.tokenizer, str) and self.size is not None:
-            raise ValueError("size is for a tokenizer that is trained; with a given tokenizer leave it out")
-        return self
-
-
-class AlignmentRecipe(_Section):
-    """The aligner, see `lingraft.AlignerSettings`.
-
-    iterations: EM iterations of the hidden Markov model. alpha: Dirichlet concentration. null: probability that a token
-    has no counterpart. prune_below: least product of posteriors of a link that is considered again. max_tokens:
-    longer pairs are left out of the alignment and counted.
-    """
-
-    iterations: Annotated[int, Field(ge=0, le=100)] = FOR_TABLES.iterations
-    alpha: Annotated[float, Field(ge=1e-9, le=10)] = FOR_TABLES.alpha
-    null: Annotated[float, Field(ge=1e-6, le=0.999)] = FOR_TABLES.null
-    prune_below: Annotated[float, Field(ge=0, lt=1)] = FOR_TABLES.prune_below
-    max_tokens: Annotated[int, Field(ge=1, le=LONGEST)] = FOR_TABLES.max_tokens
-
-
-class EvidenceRecipe(_Section):
-    """Where the correspondence of tokens comes from; all that is given is put together.
-
-    bitext: two-column TSV files (English first) or EN_FILE,XX_FILE. lexicon: dictionaries as TSV files (English first,
-    then perhaps probabilities and a count), or ``builtin`` for the one that comes with the package; where nothing at
-    all is given, that one is taken. vectors: word vectors of both languages, EN_FILE,XX_FILE (.vec, .bin), or
-    ``train`` to train them on the text of both languages. min_count: a token with fewer expected links than this gets
-    no row from the bitext.
-    """
-
-    bitext: Files = ()
-    lexicon: Files = ()
-    vectors: Place = None
-    min_count: Annotated[float, Field(ge=0)] = 0.001
-    alignment: AlignmentRecipe = AlignmentRecipe()
-
-    @field_validator("vectors")
-    @classmethod
-    def _two_files(cls, given: str | dict[str, str] | None) -> str | dict[str, str] | None:
-        for value in given.values() if isinstance(given, dict) else [given]:
-            if value is not None and value != TRAIN and len(value.split(",")) != 2:
-                raise ValueError(
-                    f"vectors are two files, EN_FILE,XX_FILE, or '{TRAIN}' to train them on the text; '{value}' is "
-                    "neither"
-                )
-        return given
-
-
-class TrainingRecipe(_Section):
-    """Training after the graft.
-
-    objective: ``auto`` takes what fits the source model (mlm, clm, or distill for a sentence encoder), ``none`` leaves
-    the graft as it is. steps, tokens, budget: at most one of them says how long; without any it is 2,000 steps.
-    budget: wall-clock time, as in 90m. batch_size: sentences (distill) or sequences of sequence_length tokens (mlm,
-    clm) of a step, of each new language and as many of English (with distill: as many of the English sides of each
-    bitext). embeddings_share: share of the steps that train the new embeddings alone.
-    learning_rate, embedding_learning_rate: peaks for the encoder and for the vocabulary-sized parts. warmup_share:
-    share of the steps with a rising rate. decay: how rates fall, linearly to zero or, behind the warm-up, with the
-    square root of the step. clip: largest norm of the gradient of all parameters, scaled down to it. weight_decay: on
-    the encoder's matrices. mask_rate: share of masked tokens
-    (mlm). mask_scheme: what stands at a masked position, in percent: 80-10-10 the mask token, a random one, the token
-    itself; 90-10 the mask token, the token itself. documents: apart lets a token see its own line of the text alone,
-    not all of the packed sequence (mlm, clm). translation_weight: of translation language modelling on the bitext, an
-    addition to mlm; 0 leaves it out. token_weight: of pulling every foreign token to where the English model has the
-    tokens it corresponds to (distill); 0 leaves it out. contrast, temperature: weight and temperature of telling the
-    right English sentence from the others of the batch (distill). head_steps: steps that warm up a fresh head (mlm)
-    before anything else. precision: bf16 and fp16 mean autocast; auto takes bf16 where the processor has it and fp16 on
-    a CUDA card that has no bf16. micro_batch: of a batch, so many sentences or sequences are run at a time; without it
-    all, and on a CPU (mlm, clm) so many as have 4,096 tokens. checkpoint_activations: less memory for more time.
-    checkpoint_seconds: at least this time between two checkpoints. checkpoints_kept: the newest so many stay.
-    evaluations: how often the held-out text is scored while mlm or clm train, evenly spread, the last time at the end
-    (it is scored once before, too); that time is none of the budget's. max_rollbacks: how often a run goes back behind
-    a loss that explodes or is no number before it gives up. track: where the meter's lines go besides the screen.
-    parallel: with several processes (torchrun), auto and ddp give each the whole model; fsdp divides parameters and
-    optimizer between them.
-    """
-
-    objective: Objective = "auto"
-    steps: Annotated[int, Field(ge=1)] | None = None
-    tokens: Annotated[int, Field(ge=1)] | None = None
-    budget: str | None = None
-    batch_size: Annotated[int, Field(ge=1)] | None = None
-    sequence_length: Annotated[int, Field(ge=8)] = 128
-    embeddings_share: Annotated[float, Field(ge=0, le=1)] | None = None
-    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
-    embedding_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
-    warmup_share: Annotated[float, Field(ge=0, le=1)] = 0.05
-    decay: Literal["linear", "inverse_sqrt"] = "linear"
-    clip: Annotated[float, Field(gt=0)] = 1.0
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
-    mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    mask_scheme: Literal["80-10-10", "90-10"] = "80-10-10"
-    documents: Literal["joined", "apart"] = "joined"
-    translation_weight: Annotated[float, Field(ge=0)] = 0.0
-    token_weight: Annotated[float, Field(ge=0)] = 0.0
-    contrast: Annotated[float, Field(ge=0)] = 1.0
-    temperature: Annotated[float, Field(gt=0)] = 0.05
-    head_steps: Annotated[int, Field(ge=0)] = 200
-    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
-    micro_batch: Annotated[int, Field(ge=1)] | None = None
-    checkpoint_activations: bool = False
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
-    checkpoints_kept: Annotated[int, Field(ge=1)] = 2
-    evaluations: Annotated[int, Field(ge=1)] = 1
-    max_rollbacks: Annotated[int, Field(ge=0)] = 3
-    track: tuple[Literal["jsonl", "tensorboard", "wandb"], ...] = ()
-    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
-
-    @field_validator("budget")
-    @classmethod
-    def _budget(cls, value: str | None) -> str | None:
-        if value is not None:
-            budget_seconds(value)
-        return value
-
-    @model_validator(mode="after")
-    def _one_length(self) -> TrainingRecipe:
-        given = [name for name in ("steps", "tokens", "budget") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} are given; only one of steps, tokens and budget can say how long")
-        return self
-
-
-class EvaluationRecipe(_Section):
-    """bitext: held-out sentence pairs of a language, English first, for the retrieval score."""
-
-    bitext: Place = None
 
 
 @dataclass(frozen=True)
@@ -288,25 +57,25 @@ class Given:
     tokenizer: str | None
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """One run: from which model, to which language or languages, with what, and how.
 
-    source: a model folder or a hub id. allow_pickle: its weights may be a pickle; no code in it is run, and what is
-    written is safetensors. language: BCP 47 tag of the new language, or a list of several. seed: of everything random.
     With several languages ``evidence.bitext``, ``evidence.lexicon``, ``evidence.vectors``, ``corpus.text``,
     ``evaluation.bitext`` and ``vocabulary.tokenizer`` are mappings by language; ``corpus.source_text`` and all others
     are common to them.
     """
 
-    source: str
-    allow_pickle: bool = False
-    language: str | tuple[str, ...]
+    source: str = key(..., "folder or hub id", "the English model")
+    allow_pickle: bool = key(
+        False, "", "reads weights that are a pickle, too; no code in it is run, and what is written is safetensors"
+    )
+    language: str | tuple[str, ...] = key(..., "BCP 47 tag", "the new language, or a list of several")
     corpus: CorpusRecipe = CorpusRecipe()
     vocabulary: VocabularyRecipe = VocabularyRecipe()
     evidence: EvidenceRecipe = EvidenceRecipe()
     training: TrainingRecipe = TrainingRecipe()
     evaluation: EvaluationRecipe = EvaluationRecipe()
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: int = key(0, "", "of everything random", ge=0, lt=2**32)
 
     @field_validator("language", mode="before")
     @classmethod
@@ -335,18 +104,18 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _known_languages(self) -> Recipe:
         listed = ", ".join(self.languages)
-        for key, given in self._by_language().items():
+        for name, given in self._by_language().items():
             if isinstance(given, Mapping):
                 strange = [tag for tag in given if tag not in self.languages]
                 if strange:
                     raise ValueError(
-                        f"'{key}' is given for {', '.join(strange)}, and the run's languages are {listed}; name one of "
-                        "these, or add the language to them"
+                        f"'{name}' is given for {', '.join(strange)}, and the run's languages are {listed}; name one "
+                        "of these, or add the language to them"
                     )
             elif given and self.several:
                 raise ValueError(
-                    f"'{key}' is given without a language, and the run has several ({listed}); say which language it "
-                    f"belongs to, as in {key}: {{{self.languages[0]}: ...}}, or LANG=FILE on the command line"
+                    f"'{name}' is given without a language, and the run has several ({listed}); say which language it "
+                    f"belongs to, as in {name}: {{{self.languages[0]}: ...}}, or LANG=FILE on the command line"
                 )
         given = self.vocabulary.tokenizer
         if self.vocabulary.size is not None and isinstance(given, Mapping) and len(given) == len(self.languages):
@@ -369,8 +138,8 @@ class Recipe(_Section):
     def with_given(self, changes: Mapping[str, Any]) -> Recipe:
         """The recipe with other values of the keys that belong to a language, unchecked; see `_by_language`."""
         sections: dict[str, dict[str, Any]] = {}
-        for key, value in (self._by_language() | dict(changes)).items():
-            section, _, name = key.partition(".")
+        for dotted, value in (self._by_language() | dict(changes)).items():
+            section, _, name = dotted.partition(".")
             sections.setdefault(section, {})[name] = value
         return self.model_copy(
             update={section: getattr(self, section).model_copy(update=values) for section, values in sections.items()}
@@ -405,7 +174,7 @@ def build_recipe(values: Mapping[str, Any]) -> Recipe:
 def _explain(error: ValidationError) -> str:
     problems = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"] if part not in _FORMS) or "recipe"
+        key = ".".join(str(part) for part in item["loc"] if part not in FORMS) or "recipe"
         if item["type"] == "extra_forbidden":
             problems.append(f"unknown key '{key}'; known there are {', '.join(_known_keys(item['loc']))}")
         elif item["type"] == "missing":

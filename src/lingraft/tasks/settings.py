@@ -5,38 +5,45 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..described import setting
 from ..errors import RecipeError
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """How a task model is trained in English.
+    """How a task model is trained in English. RecipeError for a value that is impossible."""
 
-    epochs: passes over the training examples; a fraction is allowed. batch_size: examples a step.
-    learning_rate: peak for the encoder; head_learning_rate: for what the task adds. Both rise linearly over
-    warmup_share of the steps and fall linearly to zero. weight_decay: on matrices alone.
-    train_embeddings: also the English word embeddings, which a new vocabulary then no longer fits exactly; they are
-    frozen by default, as in Tran (2020). frozen_layers: so many of the encoder's lowest layers stay as they are (and
-    then the embeddings do too). embedding_noise: standard deviation of the normal noise added to word embeddings in
-    training, as a share of that of their entries; it prepares the model for embeddings that are only nearly right.
-    evaluations: times the dev set is scored, evenly spread, the last at the end; the best state is kept.
-    average: instead of the best state, the mean of the parameters at the last so many evaluations (0: the best).
-    precision: float32, bf16 or auto. seed: of order, dropout and fresh weights.
-    """
-
-    epochs: float = 2.0
-    batch_size: int = 32
-    learning_rate: float = 5e-5
-    head_learning_rate: float = 5e-4
-    warmup_share: float = 0.06
-    weight_decay: float = 0.01
-    train_embeddings: bool = False
-    frozen_layers: int = 0
-    embedding_noise: float = 0.0
-    evaluations: int = 4
-    average: int = 0
-    precision: str = "auto"
-    seed: int = 0
+    epochs: float = setting(2.0, "passes", "over the training examples; a fraction is allowed")
+    batch_size: int = setting(32, "examples", "of a step")
+    learning_rate: float = setting(
+        5e-5, "", "peak rate of the encoder; it rises linearly over the warm-up and falls linearly to zero"
+    )
+    head_learning_rate: float = setting(5e-4, "", "peak rate of what the task adds, likewise")
+    warmup_share: float = setting(0.06, "share of the steps", "in which rates rise")
+    weight_decay: float = setting(0.01, "a unit of the rate", "decay of matrices; vectors have none")
+    train_embeddings: bool = setting(
+        False,
+        "",
+        "trains the English word embeddings too, which a new vocabulary then no longer fits exactly; they are frozen "
+        "by default, as in Tran (2020)",
+    )
+    frozen_layers: int = setting(
+        0, "layers", "so many of the encoder's lowest layers stay as they are, and then the embeddings do too"
+    )
+    embedding_noise: float = setting(
+        0.0,
+        "share of the entries' standard deviation",
+        "normal noise added to word embeddings in training; it prepares the model for embeddings that are only nearly "
+        "right",
+    )
+    evaluations: int = setting(
+        4, "times", "the dev set is scored, evenly spread, the last at the end; the best state is kept"
+    )
+    average: int = setting(
+        0, "evaluations", "instead of the best state, the mean of the parameters at the last so many; 0 keeps the best"
+    )
+    precision: str = setting("auto", "", "`float32`, `bf16`, or `auto`: bf16 where the hardware multiplies it")
+    seed: int = setting(0, "", "of order, dropout and fresh weights")
 
     def __post_init__(self) -> None:
         for name, least in (

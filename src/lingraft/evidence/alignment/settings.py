@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...described import setting
 from ...errors import RecipeError
 
 #: how links are found: by the hidden Markov model, or by its first stage alone (word translation and relative position)
@@ -19,25 +20,29 @@ LONGEST = 8_192
 class AlignerSettings:
     """Hyperparameters of the aligner; the defaults were chosen on one language pair (docs/results.md).
 
-    method: "hmm", or "ibm2" for the first stage alone, faster and less accurate. iterations: EM iterations of the
-    hidden Markov model. alpha: Dirichlet concentration of p(child | parent) for each child type. null: prior
-    probability that a token has no counterpart. prune_below: links whose product of posteriors is smaller after the
-    first stage, or after the first of the iterations, are not considered again. leave_one_out: judge a link by the
-    counts without its own contribution; False is plain EM. max_tokens: pairs with a longer side are left unaligned.
-    block_tokens: sentence pairs are worked on in blocks of about so many tokens, both sides together, which bounds the
-    memory; what does not fit waits in a temporary folder.
-
     Raises RecipeError for an impossible value.
     """
 
-    method: str = "hmm"
-    iterations: int = 4
-    alpha: float = 0.001
-    null: float = 0.1
-    prune_below: float = 0.002
-    leave_one_out: bool = True
-    max_tokens: int = 1_000
-    block_tokens: int = 5 << 19
+    method: str = setting("hmm", "", "`hmm`, or `ibm2` for the first stage alone, faster and less accurate")
+    iterations: int = setting(4, "iterations", "of expectation maximisation of the hidden Markov model")
+    alpha: float = setting(0.001, "links", "Dirichlet concentration of p(child | parent) for each child type")
+    null: float = setting(0.1, "probability", "that a token has no counterpart, before anything is seen")
+    prune_below: float = setting(
+        0.002,
+        "probability",
+        "links whose product of posteriors is smaller after the first stage, or after the first of the iterations, are "
+        "not considered again",
+    )
+    leave_one_out: bool = setting(
+        True, "", "judges a link by the counts without its own contribution; false is plain expectation maximisation"
+    )
+    max_tokens: int = setting(1_000, "tokens", "pairs with a longer side are left unaligned")
+    block_tokens: int = setting(
+        5 << 19,
+        "tokens",
+        "sentence pairs are worked on in blocks of about so many, both sides together, which bounds the memory; what "
+        "does not fit waits in a temporary folder",
+    )
 
     def __post_init__(self) -> None:
         wanted: dict[str, tuple[Any, Callable[[Any], bool], str]] = {

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...described import setting
 from ...errors import RecipeError
 from ..subwords import WordBatch
 
@@ -30,20 +31,21 @@ Root = Literal["auto", "cls", "vector"]
 
 @dataclass(frozen=True)
 class ParserSettings:
-    """Shape of the parser on top of the encoder. RecipeError for a value that is impossible.
+    """Shape of the parser on top of the encoder. RecipeError for a value that is impossible."""
 
-    pooling: a word is the vector of its first subword, or the mean of all. layers: the encoder's last layer, or a
-    learned weighted mean of all its layers. root: what stands for the head of the root word: the vector of the token
-    that the tokenizer puts before a text ([CLS]), or a learned one; ``auto`` is the first where there is such a token.
-    arc_size, label_size: width of the perceptrons. dropout: on words and perceptrons.
-    """
-
-    pooling: Pooling = "first"
-    layers: Layers = "last"
-    root: Root = "auto"
-    arc_size: int = 500
-    label_size: int = 100
-    dropout: float = 0.33
+    pooling: Pooling = setting("first", "", "a word is the vector of its first subword, or the mean of all")
+    layers: Layers = setting(
+        "last", "", "the encoder's last layer, or `mix`: a learned weighted mean of all its layers"
+    )
+    root: Root = setting(
+        "auto",
+        "",
+        "what stands for the head of the root word: the vector of the token that the tokenizer puts before a text "
+        "(`cls`), or a learned one (`vector`); `auto` is the first where there is such a token",
+    )
+    arc_size: int = setting(500, "dimensions", "width of the perceptrons for arcs")
+    label_size: int = setting(100, "dimensions", "width of the perceptrons for labels")
+    dropout: float = setting(0.33, "probability", "dropout on words and perceptrons")
 
     def __post_init__(self) -> None:
         for name, allowed in (("pooling", Pooling), ("layers", Layers), ("root", Root)):
