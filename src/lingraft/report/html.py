@@ -70,8 +70,8 @@ class Report:
 def report(directory: str | Path) -> Report:
     """Writes ``report.html`` into the folder of a finished run, in place of one that may be there.
 
-    directory: the run's. The report is made of that folder alone. Where ``.cache`` was deleted, what needs the text is left out, and the report says
-    so. Raises OutputError for a folder that is no finished run.
+    directory: the run's. The report is made of that folder alone. Where ``.cache`` was deleted, what needs the text is
+    left out, and the report says so. Raises OutputError for a folder that is no finished run.
     """
     page = _Page(open_run(directory))
     html = page.render().encode("utf-8", "replace").decode()  # a file name may be no proper text
