@@ -61,7 +61,7 @@ def test_a_run_killed_before_every_single_commit_ends_with_the_same_weights(
     assert [point.partition("-")[0] for point in points if "-" in point and "step-" not in point] == STAGES
     assert [point for point in points if "step-" in point] == [f"step-{number:09d}" for number in range(5)]
     assert points[:2] == ["request.sha256", "recipe.yaml"]
-    assert points[-6:] == ["table.npz", "target", "source", "README.md", "README.md", "run.json"]
+    assert points[-6:] == ["table.npz", "target", "source", "README.md", "run.json", "report.html"]
     assert_same_result(whole, broken)
 
 
