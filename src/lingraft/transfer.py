@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from .cache import digest, remove, write_aside
+from .cache import digest, remove, remove_leftovers, write_aside
 from .errors import InputError, OutputError, RecipeError, StoppedError
 from .inputs import Bitext, Dictionary, Text, Vectors, recipe_of
 from .processes import leading
@@ -145,7 +145,9 @@ def resume(directory: str | Path, on_progress: OnProgress | None = None) -> Tran
     recipe = build_recipe(read_recipe_file(path))
     finished = _finished(directory, recipe)
     if finished and not (directory / "report.html").exists():  # it was killed just before
-        add_report(directory, finished.run)
+        with _locked(directory):
+            remove_leftovers(directory)
+            add_report(directory, finished.run)
     return finished or run_recipe(recipe, directory, on_progress)
 
 
