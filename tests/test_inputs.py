@@ -167,6 +167,7 @@ def test_progress_goes_through_the_stages_in_order(tmp_path, sentence_model_fold
         ({"model": 5}, ModelError, "int"),
         ({"to": "french"}, RecipeError, "french"),
         ({"settings": {"training.sauce": 1}}, RecipeError, "training.sauce"),
+        ({"settings": {"training.evaluations": False}}, RecipeError, "training.evaluations"),
         ({"objective": "nsp"}, RecipeError, "nsp"),
     ],
 )

@@ -83,8 +83,8 @@ def persist_inputs(
 
 #: of a run's arguments those that are no files, and the recipe keys they stand for
 _KEYS = {
-    "allow_pickle": "allow_pickle", "vocab_size": "vocabulary.size", "objective": "training.objective",
-    "steps": "training.steps", "tokens": "training.tokens", "budget": "training.budget", "track": "training.track",
+    "vocab_size": "vocabulary.size", "objective": "training.objective",
+    "steps": "training.steps", "tokens": "training.tokens", "budget": "training.budget",
 }  # fmt: skip
 
 
@@ -105,10 +105,12 @@ def recipe_of(folder: Path, arguments: Mapping[str, Any]) -> Recipe:
         "evidence.vectors": persisted.vectors,
         "evaluation.bitext": persisted.eval_bitext,
         "vocabulary.tokenizer": each(tokenizer, str) if tokenizer else None,
+        "allow_pickle": arguments["allow_pickle"] or None,
+        "training.track": arguments["track"] or None,
         **{key: arguments[name] for name, key in _KEYS.items()},
         **(arguments["settings"] or {}),
     }.items():
-        if value is not None and value is not False and value != ():
+        if value is not None:
             put(values, key, value)
     return build_recipe(values)
 
