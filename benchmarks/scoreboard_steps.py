@@ -126,7 +126,7 @@ def score(arguments: argparse.Namespace) -> Result:
 
 def train(arguments: argparse.Namespace) -> Result:
     """A transfer of one language from another start. Goes on where it was killed."""
-    from lingraft.recipe import build_recipe, put, read_recipe_file, set_key
+    from lingraft.cli.options import RunOptions
     from lingraft.report import write_run
     from lingraft.run import Run
     from lingraft.settling import absolute, check_inputs, with_evidence
@@ -141,19 +141,13 @@ def train(arguments: argparse.Namespace) -> Result:
                       for name, made in languages.items()}  # fmt: skip
             return {name: replace(made, graft=grafts[name]) for name, made in languages.items()}, english
 
-    values: Result = read_recipe_file(arguments.recipe) if arguments.recipe else {}
-    for key, value in {
-        "source": arguments.model, "language": arguments.to, "evidence.bitext": arguments.bitext,
-        "evidence.lexicon": arguments.lexicon, "corpus.text": arguments.text,
-        "corpus.source_text": arguments.source_text, "vocabulary.tokenizer": arguments.tokenizer,
-        "training.objective": arguments.objective, "training.steps": arguments.steps,
-        "training.budget": arguments.budget, "seed": arguments.seed,
-    }.items():  # fmt: skip
-        if value:
-            put(values, key, value)
-    for assignment in arguments.set:
-        set_key(values, assignment)
-    recipe = with_evidence(absolute(build_recipe(values)))
+    options = RunOptions(
+        model=arguments.model, to=arguments.to, bitext=arguments.bitext, lexicon=arguments.lexicon, text=arguments.text,
+        source_text=arguments.source_text, tokenizer=[arguments.tokenizer] if arguments.tokenizer else [],
+        objective=arguments.objective, steps=arguments.steps, budget=arguments.budget, seed=arguments.seed,
+        recipe=arguments.recipe, settings=arguments.set,
+    )  # fmt: skip
+    recipe = with_evidence(absolute(options.checked("lingraft transfer MODEL --to LANG")))
     check_inputs(recipe)
     run = Started(recipe, arguments.out, lambda stage, share, note: progress(stage, share, note))
     report = run.execute() | {"start": str(arguments.start)}

@@ -43,7 +43,10 @@ _VOCABULARY_BYTES = 1 << 28
 _VECTOR_BYTES = 1 << 28
 
 #: word vectors that translate a smaller share of the words held out than this say next to nothing of the others
-_WORTHLESS = 0.05
+WORTHLESS = 0.05
+
+#: how the note about them begins
+UNALIGNED = "the alignment of the word vectors is worthless"
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,21 @@ class Vocabulary:
     report: dict[str, Any]
 
 
+def given_tokenizer(name: str, source: LanguageModel) -> PreTrainedTokenizerBase:
+    """A tokenizer given in place of a trained one, as the source model can take it; ModelError if it cannot."""
+    tokenizer = with_chat_template(load_tokenizer(name), source.tokenizer)
+    padding = position_padding(source.model)
+    if padding is not None:
+        tokenizer = with_padding_at(tokenizer, padding)
+    check_tokenizer_class(source.model, tokenizer)
+    return tokenizer
+
+
 def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, corpus: Corpus) -> Vocabulary:
     """Trains the target tokenizer on the foreign text, or takes the one that was given."""
     recipe, given = inputs.recipe.vocabulary, inputs.given
     if given.tokenizer:
-        tokenizer = with_chat_template(load_tokenizer(given.tokenizer), source.tokenizer)
-        padding = position_padding(source.model)
-        if padding is not None:
-            tokenizer = with_padding_at(tokenizer, padding)
-        check_tokenizer_class(source.model, tokenizer)
+        tokenizer = given_tokenizer(given.tokenizer, source)
         key: list[Any] = ["given", tokenizer_key(tokenizer)]
     else:
         key = [inputs.corpus_key, tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]
@@ -75,15 +84,15 @@ def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, co
             save_tokenizer(train_tokenizer(source.tokenizer, lines, recipe.size, recipe.min_count), folder)
 
         tokenizer = load_tokenizer(cache.stage("vocabulary", key, make))
-    sample = encode(tokenizer, corpus.head("xx", _SAMPLE))
-    unknown = special_ids(tokenizer).get("unk", -1)
+    fertility = _fertility(source.tokenizer, tokenizer, corpus)
+    sample = fertility.get("target", {"lines": 0, "tokens": 0, "unknown": 0})
     report = {
         "size": len(tokenizer),
         "hash": tokenizer_hash(tokenizer),
         "special_ids": special_ids(tokenizer),
-        "tokens_per_line": float(sample.ids.size / max(1, len(sample))),
-        "unknown_share": float((sample.ids == unknown).mean()) if sample.ids.size else 0.0,
-        "fertility": _fertility(source.tokenizer, tokenizer, corpus),
+        "tokens_per_line": sample["tokens"] / max(1, sample["lines"]),
+        "unknown_share": sample["unknown"] / max(1, sample["tokens"]),
+        "fertility": fertility,
     }
     return Vocabulary(tokenizer, key, report)
 
@@ -187,16 +196,13 @@ def warn_of_vectors(report: dict[str, Any]) -> str | None:
     """What is to be said of a table whose word vectors did not come to lie in one space; None where they did."""
     told = report.get("vectors", {})
     precision = told.get("precision")
-    if precision is None or precision >= _WORTHLESS:
+    if precision is None or precision >= WORTHLESS:
         return None
     if told["kind"] == "identical":
         remedy = "a dictionary (--lexicon) to align them on, or vectors trained on more text"
     else:
         remedy = "vectors trained on more text, or a dictionary (--lexicon) with more of their words"
-    return (
-        f"the alignment of the word vectors is worthless: of the words held out, {100 * precision:.1f} % lie nearest "
-        f"to a translation; give {remedy}"
-    )
+    return f"{UNALIGNED}: of the words held out, {100 * precision:.1f} % lie nearest to a translation; give {remedy}"
 
 
 def describe_table(report: dict[str, Any]) -> str:

@@ -98,3 +98,8 @@ class LeaderError(LingraftError):
     def __init__(self, message: str, exit_status: int) -> None:
         super().__init__(message)
         self.exit_status = exit_status
+
+
+def in_one_line(error: Exception) -> str:
+    """The type of another library's error and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"

@@ -54,8 +54,19 @@ def peak_memory_mb() -> int | None:
     return int(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)
 
 
+def available_memory() -> int | None:
+    """Bytes of memory that can be had, what this process holds counted; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        own = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return free + int(own.partition("VmRSS:")[2].split()[0]) * 1024
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
 def device_memory_mb(device: torch.device) -> int | None:
-    """The same of a CUDA card's memory, or of the process where the device is the CPU."""
+    """`peak_memory_mb` of a CUDA card's memory, or of the process where the device is the CPU."""
     import torch
 
     if device.type == "cuda":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from .cache import digest, remove, remove_leftovers, write_aside
-from .errors import InputError, OutputError, RecipeError, StoppedError
+from .errors import InputError, OutputError, RecipeError, StoppedError, in_one_line
 from .inputs import Bitext, Dictionary, Text, Vectors, recipe_of
 from .processes import leading
 from .recipe import Recipe, build_recipe, read_recipe_file
@@ -166,8 +166,7 @@ def _finished(directory: Path, recipe: Recipe) -> TransferResult | None:
 @contextmanager
 def _removed_if_refused(directory: Path) -> Iterator[None]:
     """If the input turns out wrong, removes what was not in the output folder before, and that folder if it is new."""
-    if directory.exists() and not directory.is_dir():
-        raise OutputError(f"'{directory}' is a file; a folder for the run was expected.")
+    _refuse_file(directory)
 
     def present() -> set[Path]:
         parents = {path for path in (directory, *directory.parents) if path.exists()}
@@ -219,9 +218,8 @@ def add_report(directory: Path, numbers: dict[str, Any]) -> None:
     try:
         make_report(directory)
     except Exception as error:  # whatever it is, the models are there and whole
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
         again = f"lingraft report {shlex.quote(str(directory))}"
-        note = f"report.html could not be made ({reason}); try again with: {again}"
+        note = f"report.html could not be made ({in_one_line(error)}); try again with: {again}"
         _log.warning("%s", note)
         if note not in numbers.setdefault("notes", []):
             numbers["notes"].append(note)
@@ -251,10 +249,14 @@ def _request(directory: Path, recipe: Recipe) -> tuple[Path, str]:
     return directory / ".cache" / "request.sha256", digest(recipe.model_dump(mode="json"))
 
 
-def check_output(directory: Path, recipe: Recipe) -> None:
-    """OutputError unless a recipe, as it was settled, can be run in a folder or gone on with there."""
+def _refuse_file(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise OutputError(f"'{directory}' is a file; a folder for the run was expected.")
+
+
+def check_output(directory: Path, recipe: Recipe) -> None:
+    """OutputError unless a recipe, as it was settled, can be run in a folder or gone on with there."""
+    _refuse_file(directory)
     if Path(recipe.source).is_dir() and directory.resolve().is_relative_to(Path(recipe.source).resolve()):
         raise OutputError(f"'{directory}' lies inside the source model's folder; give an --out outside of it.")
     _refuse_other_runs(directory, recipe)

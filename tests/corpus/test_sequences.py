@@ -39,3 +39,10 @@ def test_no_lines_at_all():
     nothing = TokenSequences.from_lists([])
     assert (len(nothing), nothing.ids.size) == (0, 0)
     assert len(nothing.select(np.zeros(0, bool))) == 0
+
+
+def test_take_gives_lines_in_the_order_of_their_numbers():
+    text = TokenSequences.from_lists([[1, 2], [], [3], [4, 5, 6]])
+    taken = text.take(np.array([3, 0, 1, 3]))
+    assert [line.tolist() for line in taken] == [[4, 5, 6], [1, 2], [], [4, 5, 6]]
+    assert len(text.take(np.array([], np.int64))) == 0

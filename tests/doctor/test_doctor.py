@@ -172,7 +172,7 @@ def test_a_budget_is_kept(probed):
 
 
 def test_memory_that_is_not_there(probed, monkeypatch, sentence_model_folder):
-    monkeypatch.setattr(cost, "_available_memory", lambda: 1_000_000)
+    monkeypatch.setattr(cost, "available_memory", lambda: 1_000_000)
     result = lingraft.doctor(sentence_model_folder, to="fr", bitext=tiny.cipher_pairs(200), objective="none")
     assert [finding.code for finding in result.of("error")] == ["memory"]
 

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..errors import CorpusError, MissingExtraError
+from ..errors import CorpusError, MissingExtraError, in_one_line
 from .files import check_readable, read_lines
 
 _FORM = "hf:DATASET[:CONFIG[:SPLIT[:COLUMN]]]"
@@ -65,9 +65,8 @@ def _library(name: str) -> Any:
 
 
 def _unreadable(name: str, error: Exception, row: int = 0) -> CorpusError:
-    reason = str(error).splitlines()[0] if str(error) else "no reason given"
     where = f" after row {row:,}" if row else " as a hub data set"
-    return CorpusError(f"'{name}' could not be read{where} ({type(error).__name__}: {reason}).")
+    return CorpusError(f"'{name}' could not be read{where} ({in_one_line(error)}).")
 
 
 def _stream(name: str) -> tuple[Any, str | None]:

@@ -38,6 +38,13 @@ class TokenSequences:
         """Tokens per line, int64, shape (lines,)."""
         return np.diff(self.offsets)
 
+    def take(self, lines: np.ndarray[Any, Any]) -> TokenSequences:
+        """The lines of these numbers, int64 (n,), in this order; a number may be there several times."""
+        lengths = self.lengths[lines]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[lines] - offsets[:-1], lengths)
+        return TokenSequences(self.ids[places], offsets)
+
     def select(self, lines: np.ndarray[Any, Any]) -> TokenSequences:
         """The lines where the boolean mask of shape (lines,) is True."""
         offsets = np.concatenate([[0], np.cumsum(self.lengths[lines])])

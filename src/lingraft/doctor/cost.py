@@ -15,8 +15,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from ..evidence import build_table, encode
-from ..machine import device_memory_mb, peak_memory_mb
+from ..evidence import TranslationTable, build_table, encode
+from ..machine import available_memory, device_memory_mb, peak_memory_mb
 from ..recipe import ONLY, Recipe
 from ..surgery import LanguageModel, graft, with_masked_lm_head
 from ..tasks import embed_sentences, evaluate_lm
@@ -75,8 +75,9 @@ def estimate(
     model_bytes = sum(p.numel() * p.element_size() for p in source.model.parameters())
     began = time.perf_counter()
     targets: dict[str, LanguageModel] = {}
+    tables: dict[str, TranslationTable] = {}
     for language, cost in languages.items():
-        table = build_table(source.tokenizer, cost.tokenizer)
+        table = tables[names[language]] = build_table(source.tokenizer, cost.tokenizer)
         targets[names[language]] = graft(source, cost.tokenizer, table, "lingraft", recipe.seed)
     # a graft is written, read back and compared as well
     seconds["graft"] = 2.0 * (time.perf_counter() - began)
@@ -85,7 +86,7 @@ def estimate(
     objective = recipe.training.objective
     if objective != "none":
         with tempfile.TemporaryDirectory(prefix="lingraft-doctor-") as folder:
-            trainer = _trainer(source, targets, recipe, languages, names, english, Path(folder))
+            trainer = _trainer(source, targets, tables, recipe, languages, names, english, Path(folder))
             step_seconds, steps = trainer.rehearsed()
         trained = sum(step_seconds[stage] * number for stage, number in steps.items())
         seconds["training"] = trained
@@ -113,18 +114,14 @@ def estimate(
 
 
 def _trainer(
-    source: LanguageModel, targets: dict[str, LanguageModel], recipe: Recipe, languages: Mapping[str, LanguageCost],
-    names: Mapping[str, str], english: list[str], folder: Path,
+    source: LanguageModel, targets: dict[str, LanguageModel], tables: Mapping[str, TranslationTable], recipe: Recipe,
+    languages: Mapping[str, LanguageCost], names: Mapping[str, str], english: list[str], folder: Path,
 ) -> Trainer:  # fmt: skip
     training = recipe.training.model_copy(update={"track": ()})
     pairs = {names[language]: cost.pairs[:_PAIRS] for language, cost in languages.items()}
     if training.objective == "distill":
-        tables = {
-            name: build_table(source.tokenizer, target.tokenizer)
-            for name, target in targets.items()
-            if training.token_weight
-        }
-        return distillation_trainer(source, targets, pairs, training, recipe.seed, folder, tables)
+        used = tables if training.token_weight else {}
+        return distillation_trainer(source, targets, pairs, training, recipe.seed, folder, used)
     fresh = training.objective == "mlm" and not source.has_head
     if fresh:
         source = source.with_model(with_masked_lm_head(source.model))
@@ -190,7 +187,7 @@ def _scoring(
 def _findings(made: Estimates, recipe: Recipe) -> list[Finding]:
     """What is to be said of the estimates themselves."""
     found = []
-    available = _available_memory()
+    available = available_memory()
     if made.peak_memory_bytes and available and made.peak_memory_bytes > available:
         found.append(
             Finding(
@@ -212,17 +209,6 @@ def _findings(made: Estimates, recipe: Recipe) -> list[Finding]:
             )
         )  # fmt: skip
     return found
-
-
-def _available_memory() -> int | None:
-    """Bytes of memory that can be had, what this process holds counted; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-        own = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return free + int(own.partition("VmRSS:")[2].split()[0]) * 1024
-    except (OSError, ValueError, IndexError, StopIteration):
-        return None
 
 
 def probed(made: Estimates) -> str:

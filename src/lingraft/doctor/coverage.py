@@ -12,13 +12,14 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from ..corpus import split_bitext
+from ..correspondence import given_tokenizer
 from ..errors import CorpusError
 from ..evidence import check_direction, encode, lexicon_text, read_lexicons
 from ..evidence.spelling import spelling_evidence
 from ..evidence.vectors import read_vectors
 from ..recipe import TRAIN, Given, VocabularyRecipe
-from ..surgery import LanguageModel, check_tokenizer_class, load_tokenizer, position_padding
-from ..vocabulary import all_special_ids, train_tokenizer, with_chat_template, with_padding_at
+from ..surgery import LanguageModel
+from ..vocabulary import all_special_ids, train_tokenizer
 from .findings import Finding, percent
 from .sampling import Sample
 
@@ -76,14 +77,9 @@ def make_vocabulary(
 
     whole: whether the sample is all of the text.
     """
-    began = time.perf_counter()
     if given.tokenizer:
-        tokenizer = with_chat_template(load_tokenizer(given.tokenizer), source.tokenizer)
-        padding = position_padding(source.model)
-        if padding is not None:
-            tokenizer = with_padding_at(tokenizer, padding)
-        check_tokenizer_class(source.model, tokenizer)
-        return Vocabulary(tokenizer, 0.0, False)
+        return Vocabulary(given_tokenizer(given.tokenizer, source), 0.0, False)
+    began = time.perf_counter()
     lines = list(material.text)
     if material.foreign is not material.text:
         lines += material.foreign

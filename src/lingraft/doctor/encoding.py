@@ -23,10 +23,14 @@ def damaged_shares(lines: Sequence[str]) -> tuple[float, float]:
     """
     some = [line for line in lines if line.strip()]
     some = some[:: max(1, len(some) // _LINES)]
-    # is_bad is quick, but says so of some odd text that nothing can be undone in
-    broken = sum(is_bad(line) and fix_encoding(line) != line for line in some)
+    broken = sum(map(_is_mojibake, some))
     replaced = sum("\ufffd" in line for line in some)
     return broken / max(1, len(some)), replaced / max(1, len(some))
+
+
+def _is_mojibake(line: str) -> bool:
+    # is_bad is quick, but says so of some odd text that nothing can be undone in
+    return is_bad(line) and fix_encoding(line) != line
 
 
 def encoding_findings(
@@ -37,7 +41,7 @@ def encoding_findings(
     statistics |= {"mojibake": mojibake, "replacement_characters": replaced}
     found = []
     if mojibake >= WARNING:
-        example = next(line for line in lines if is_bad(line) and fix_encoding(line) != line)
+        example = next(filter(_is_mojibake, lines))
         found.append(
             Finding(
                 "mojibake", "error" if mojibake >= ERROR else "warning",

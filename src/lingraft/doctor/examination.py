@@ -284,10 +284,10 @@ class _Language:
             return
         source = self._source.tokenizer
         if pairs is not None:
-            made.english = [line for line in (clean(pair[0]) for pair in pairs.lines) if line]
+            cleaned = [(clean(english), clean(foreign)) for english, foreign in pairs.lines]
+            made.english = [english for english, _ in cleaned if english]
             if readable:
                 self._tell(0.6, "alignment")
-                cleaned = [(clean(english), clean(foreign)) for english, foreign in pairs.lines]
                 made.findings += parallel.parallel_findings(
                     cleaned, pairs.blocks, source, vocabulary.tokenizer, self._tag, pairs.shown, made.statistics
                 )

@@ -23,7 +23,7 @@ from ..evidence import encode
 from ..evidence.alignment import Training
 from ..evidence.alignment.settings import FOR_TABLES
 from .findings import Finding, percent
-from .sampling import BLOCK
+from .sampling import spread
 
 Array = np.ndarray[Any, Any]
 
@@ -144,12 +144,8 @@ def _weak_tenths(straight: Agreement, warning: float) -> list[int]:
 def _evenly(pairs: Sequence[tuple[str, str]], blocks: Sequence[int]) -> list[int]:
     """Places of at most `_PAIRS` pairs with two sides, whole blocks at even distances."""
     filled = [k for k, pair in enumerate(pairs) if all(side.strip() for side in pair)]
-    different = sorted({blocks[k] for k in filled})
-    wanted = _PAIRS // BLOCK
-    if len(different) > wanted:
-        chosen = {different[k * len(different) // wanted] for k in range(wanted)}
-        return [k for k in filled if blocks[k] in chosen]
-    return filled
+    chosen = spread([blocks[k] for k in filled], _PAIRS)
+    return [k for k in filled if blocks[k] in chosen]
 
 
 def _copies(pairs: Sequence[tuple[str, str]], language: str, where: str, statistics: dict[str, float]) -> list[Finding]:
@@ -224,8 +220,8 @@ class _Judge:
 
     def _learnt(self, left: Array, right: Array) -> tuple[sparse.csr_matrix, Array]:
         """p(foreign | English), CSR (V_source, V_target), and the smoothed distribution of foreign tokens."""
-        foreign = taken(self._foreign, right)
-        with Training(taken(self._english, left), foreign, *self._types, FOR_TABLES) as training:
+        foreign = self._foreign.take(right)
+        with Training(self._english.take(left), foreign, *self._types, FOR_TABLES) as training:
             indptr, columns, values = training.expected_links()
         n_english, n_foreign = self._types
         counts = sparse.csr_matrix((values.astype(np.float64), columns, indptr), shape=(n_foreign, n_english)).T.tocsr()
@@ -235,10 +231,10 @@ class _Judge:
 
     def _wins(self, left: Array, right: Array, probabilities: sparse.csr_matrix, unigrams: Array) -> Array:
         """For every pair the share of controls that explain the foreign side less well, ties counted half."""
-        english = _bags(taken(self._english, left), self._types[0])
+        english = _bags(self._english.take(left), self._types[0])
         lengths = np.maximum(np.asarray(english.sum(1)).ravel(), 1.0)
         expected = sparse.csr_matrix(sparse.diags(1 / lengths) @ english @ probabilities)
-        foreign = _bags(taken(self._foreign, right), self._types[1]).tocoo()
+        foreign = _bags(self._foreign.take(right), self._types[1]).tocoo()
         own = _scores(foreign, expected, unigrams)
         order = np.argsort(lengths, kind="stable")
         won = np.zeros(left.size)
@@ -249,14 +245,6 @@ class _Judge:
             score = _scores(foreign, expected[control], unigrams)
             won += np.where(own > score, 1.0, np.where(own == score, 0.5, 0.0))
         return won / max(1, controls)
-
-
-def taken(sequences: TokenSequences, lines: Array) -> TokenSequences:
-    """The lines of these numbers, in this order."""
-    lengths = sequences.lengths[lines]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    places = np.arange(offsets[-1]) + np.repeat(sequences.offsets[lines] - offsets[:-1], lengths)
-    return TokenSequences(sequences.ids[places], offsets)
 
 
 def _bags(sequences: TokenSequences, types: int) -> sparse.csr_matrix:

@@ -80,14 +80,19 @@ class Sample(Generic[T]):
 
     def places(self, number: int) -> list[int]:
         """Where those lines are."""
-        found = sorted(set(self.blocks))
-        wanted = max(1, number // BLOCK)
-        chosen = {found[k * len(found) // wanted] for k in range(wanted)} if len(found) > wanted else set(found)
+        chosen = spread(self.blocks, number)
         return [k for k, block in enumerate(self.blocks) if block in chosen]
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {"read": self.read, "examined": len(self.lines), "whole": self.whole, "estimated_total": self.total}
+
+
+def spread(blocks: Sequence[int], lines: int) -> set[int]:
+    """Of the blocks those at even distances, so many that they have at most so many lines."""
+    found = sorted(set(blocks))
+    wanted = max(1, lines // BLOCK)
+    return {found[k * len(found) // wanted] for k in range(wanted)} if len(found) > wanted else set(found)
 
 
 def _sides(line: object) -> tuple[str, ...]:

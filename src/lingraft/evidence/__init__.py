@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from .builtin import builtin_languages, builtin_lexicon, has_builtin, lexicon_text
     from .fusion import TRUST, Trust, build_table
     from .lexicon import check_direction, lexicon_counts, lexicon_evidence
-    from .lexicons import BUILTIN, lexicon_files, read_lexicons
+    from .lexicons import BUILTIN, BUILTIN_LICENCE, lexicon_files, read_lexicons
     from .rows import Evidence
     from .sources import Sources
     from .table import Provenance, TranslationTable
 
 _HOMES = {
     "BUILTIN": "lexicons",
+    "BUILTIN_LICENCE": "lexicons",
     "TRUST": "fusion",
     "Evidence": "rows",
     "Provenance": "table",
@@ -44,6 +45,7 @@ _HOMES = {
 
 __all__ = [
     "BUILTIN",
+    "BUILTIN_LICENCE",
     "TRUST",
     "Evidence",
     "Provenance",

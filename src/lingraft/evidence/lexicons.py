@@ -11,6 +11,9 @@ from .builtin import builtin_file, builtin_lexicon
 #: in place of a file
 BUILTIN = "builtin"
 
+#: and its licence
+BUILTIN_LICENCE = "CC BY-SA 4.0"
+
 
 def lexicon_files(names: Sequence[str], language: str) -> list[Path]:
     """The files behind the names; RecipeError where the package has no lexicon of the language."""

@@ -17,6 +17,7 @@ import langcodes
 import yaml
 
 from ..cache import CARD, write_aside
+from ..evidence import BUILTIN, BUILTIN_LICENCE
 from ..recipe import TRAIN, Recipe
 from .summary import score_rows
 
@@ -376,8 +377,8 @@ class _Card:
             said = "The base model's licence is not known to lingraft. Check it before you pass this model on."
         if self.language or not self.unchanged:
             said += " Check the licences of the data above as well."
-            if any("builtin" in self.recipe.given(language).lexicon for language in self.languages):
-                said += " The dictionary `builtin`, which comes with lingraft, is CC BY-SA 4.0."
+            if any(BUILTIN in self.recipe.given(language).lexicon for language in self.languages):
+                said += f" The dictionary `{BUILTIN}`, which comes with lingraft, is {BUILTIN_LICENCE}."
         return said
 
 

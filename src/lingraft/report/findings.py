@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
 
+from ..correspondence import UNALIGNED, WORTHLESS
+from .vocabulary import parity
+
 Severity = Literal["warning", "hint"]
 
 #: shares of the vocabulary and of the running text without evidence from which on it is said
@@ -60,7 +63,7 @@ def find_all(numbers: dict[str, Any], by_language: dict[str, dict[str, dict[str,
         named = language if len(by_language) > 1 else None
         of_it = (*_corpus(own), *_vocabulary(own), *_table(own), *_scores(own))
         found += [replace(finding, language=named) for finding in of_it]
-    notes = [str(note) for note in numbers.get("notes", []) if "word vectors is worthless" not in str(note)]
+    notes = [str(note) for note in numbers.get("notes", []) if not str(note).startswith(UNALIGNED)]
     found += [Finding("hint", _sentence(note), "") for note in notes]
     return sorted(found, key=lambda finding: finding.severity != "warning")
 
@@ -109,11 +112,10 @@ def _vocabulary(own: dict[str, Any]) -> Iterator[Finding]:
             "warning", f"The tokenizer cannot write {_percent(vocabulary['unknown_share'])} of its text's tokens.",
             "Was it made for this language and script? Without --tokenizer one is trained on the text.",
         )  # fmt: skip
-    fertility = vocabulary.get("fertility", {})
-    ours, theirs = (fertility.get(f"pairs_{side}", {}).get("tokens", 0) for side in ("target", "english"))
-    if theirs and ours > _LONGER * theirs:
+    longer = parity(vocabulary.get("fertility", {}))
+    if longer is not None and longer > _LONGER:
         yield Finding(
-            "hint", f"The same sentences take {ours / theirs:.1f} times as many tokens as in English.",
+            "hint", f"The same sentences take {longer:.1f} times as many tokens as in English.",
             "More text (--text) makes a larger vocabulary, which cuts words less: --vocab-size.",
         )  # fmt: skip
 
@@ -132,7 +134,7 @@ def _table(own: dict[str, Any]) -> Iterator[Finding]:
         )  # fmt: skip
     vectors = table.get("vectors", {})
     precision = vectors.get("precision")
-    if precision is not None and precision < 0.05:
+    if precision is not None and precision < WORTHLESS:
         yield Finding(
             "warning",
             f"The word vectors could not be aligned: of the words held out, {_percent(precision)} lie nearest to a "

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import LingraftError, OutputError
+from ..errors import LingraftError, OutputError, in_one_line
 from ..evidence import TranslationTable
 from ..recipe import Recipe, build_recipe, read_recipe_file
 from ..surgery import load_tokenizer
@@ -71,11 +71,6 @@ class LanguageFolder:
         table = TranslationTable.load(self.path / "table.npz")
         table.check_tokenizers(self.run.source_tokenizer, self.tokenizer)
         return table
-
-    @property
-    def loss_name(self) -> str:
-        """What the language is called in the names of losses."""
-        return self.language if self.run.recipe.several else "xx"
 
     @cached_property
     def _corpus(self) -> Path | None:
@@ -146,4 +141,4 @@ def readable_reason(error: Exception) -> str:
     """Why something was left out, in one line."""
     if isinstance(error, LingraftError):
         return str(error)
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+    return in_one_line(error)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..cache import CARD
 from ..corpus import split_bitext
-from ..evidence import BUILTIN, lexicon_files
+from ..evidence import BUILTIN, BUILTIN_LICENCE, lexicon_files
 from ..recipe import TRAIN
 from .card import base_license
 from .folder import RunFolder
@@ -14,9 +14,6 @@ from .folder import RunFolder
 _KINDS = {"sentence": "sentence encoder", "masked": "masked language model", "causal": "causal language model"}
 
 _UNKNOWN = "not recorded"
-
-#: of the lexicons that come with the package
-_BUILTIN_LICENCE = "CC BY-SA 4.0"
 
 
 def input_rows(run: RunFolder) -> list[dict[str, Any]]:
@@ -55,7 +52,7 @@ def input_rows(run: RunFolder) -> list[dict[str, Any]]:
             size = f"{entries:,} entries" if entries is not None else ""
             if name == BUILTIN:
                 path = str(lexicon_files([name], language)[0])
-                add("lexicon", "builtin, of the package", size, digests.get(path), _BUILTIN_LICENCE)
+                add("lexicon", "builtin, of the package", size, digests.get(path), BUILTIN_LICENCE)
             else:
                 add("lexicon", name, size)
         if given.vectors:

@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..cache import CARD
-from ..errors import ModelError
+from ..errors import ModelError, in_one_line
 
 #: at least one of these belongs to every tokenizer
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
@@ -177,8 +177,7 @@ def readable(name: str | Path) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
-        raise ModelError(f"'{name}' could not be loaded as a model ({type(error).__name__}: {reason}).") from None
+        raise ModelError(f"'{name}' could not be loaded as a model ({in_one_line(error)}).") from None
 
 
 def refuse_missing(folder: Path, names: Iterable[str]) -> None:
@@ -219,8 +218,7 @@ def resolve_model(name: str, *, allow_pickle: bool = False) -> Path:
         folder = Path(snapshot_download(name, allow_patterns=[*_FETCHED, *(["*.bin"] if allow_pickle else [])]))
     except Exception as error:
         raise ModelError(
-            f"'{name}' is no folder here, and it could not be fetched as a Hugging Face id "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'})."
+            f"'{name}' is no folder here, and it could not be fetched as a Hugging Face id ({in_one_line(error)})."
         ) from None
     _check_folder(folder, allow_pickle)
     return folder
