@@ -221,14 +221,24 @@ class TrainingRecipe(Section):
         ge=1,
     )  # fmt: skip
     sequence_length: int = key(128, "tokens", "length of a packed sequence (`mlm`, `clm`)", ge=8)
+    encoder: Literal["shared", "own"] | None = key(
+        None,
+        "",
+        "`shared`: one encoder for English and the new language; `own`: the new language trains a copy (`distill` "
+        "alone), and English stays byte for byte what it was; without it `own` (`distill`), `shared` (`mlm`, `clm`)",
+    )
     embeddings_share: float | None = key(
         None, "share of the steps",
-        "in which the new embeddings train alone, at the beginning; without it 1 (`distill`), 0.3 (`mlm`, `clm`)",
+        "in which the new embeddings train alone, at the beginning; without it 0 (`distill` with `encoder: own`), 1 "
+        "(`distill` with a shared one: it never trains), 0.3 (`mlm`, `clm`)",
         ge=0, le=1,
     )  # fmt: skip
     learning_rate: float | None = key(
-        None, "", "peak rate of the encoder; without it 2e-5 (`distill`), 1e-4 (`mlm`), 5e-5 (`clm`)", gt=0, le=1
-    )
+        None, "",
+        "peak rate of the encoder; without it 1e-4 (`distill` with `encoder: own`, `mlm`), 2e-5 (`distill` with a "
+        "shared one), 5e-5 (`clm`)",
+        gt=0, le=1,
+    )  # fmt: skip
     embedding_learning_rate: float | None = key(
         None, "",
         "peak rate of the vocabulary-sized parts; without it 3e-3 (`distill`), 1e-3 (`mlm`), 5e-4 (`clm`)", gt=0, le=1
@@ -300,6 +310,13 @@ class TrainingRecipe(Section):
         "of several processes (torchrun), `auto` and `ddp` give each the whole model; `fsdp` divides parameters and "
         "optimizer between them",
     )
+
+    @property
+    def leaves_english(self) -> bool:
+        """Whether training by this, resolved, leaves every byte of the English model as it is."""
+        if self.objective == "distill":
+            return self.encoder == "own" or self.embeddings_share == 1
+        return self.objective == "none"
 
     @field_validator("budget")
     @classmethod

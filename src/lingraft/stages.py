@@ -201,7 +201,7 @@ def make_training(
     with Tracking(training.track if together.leads else (), tracks, training.model_dump(mode="json")) as tracking:
         folder = together.stage(cache, "trained", key, make)
     made = {name: target_folder(folder, name) / "target" for name in languages}
-    source = source_folder if _english_unchanged(training) else folder / "source"
+    source = source_folder if training.leaves_english else folder / "source"
     if not together.leads:
         return Trained(made, source, key, {})
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -267,16 +267,11 @@ def _save_trained(
         save_model(target, place)
         check = self_check(target, place, _sample_texts(languages[name].corpus))
         checks["target" if name == ONLY else name] = check
-    if not _english_unchanged(training):
+    if not training.leaves_english:
         save_model(source, folder / "source")
         texts = _sample_texts(next(iter(languages.values())).corpus)
         checks["source"] = self_check(source, folder / "source", texts)
     return checks
-
-
-def _english_unchanged(training: TrainingRecipe) -> bool:
-    """Whether the objective leaves every byte of the English model as it is."""
-    return training.objective == "distill" and training.embeddings_share == 1
 
 
 def make_scores(name: str, prepared: Prepared, trained: Trained | None, update: Update) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def logits(folder: Path, kind: str, line: str) -> torch.Tensor:
 def test_a_swapped_folder_answers_the_same_in_the_new_vocabulary(kind, run, tmp_path):
     task = task_folder(run, tmp_path / "task", kind)
     result = swap(task, run / "target", tmp_path / "out")
-    assert result.report == {"origin": "verified", "note": "", "drift": False}
+    assert result.report == {"origin": "verified", "note": "", "drift": False, "encoder": 0}
     for line in tiny.english_lines(5, seed=9):
         assert torch.equal(logits(task, kind, line), logits(tmp_path / "out", kind, line))
 
@@ -114,6 +115,52 @@ def test_every_other_byte_is_kept(run, tmp_path):
     assert {key for key in config if config[key] != old.get(key)} <= {"pad_token_id", "bos_token_id", "eos_token_id"}
     assert config.keys() == old.keys()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "task"]
+
+
+def with_encoder_of_its_own(run: Path, folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    """The run with a target whose encoder was trained on, and what was added to each of its parameters."""
+    shutil.copytree(run, folder)
+    target = load_model(folder / "target", head=True)
+    added = {}
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in target.model.base_model.named_parameters():
+            if "word_embeddings" not in name and "LayerNorm" not in name:
+                before = parameter.clone()
+                parameter.add_(torch.randn_like(parameter) * 0.03)
+                added[name] = parameter - before
+    shutil.rmtree(folder / "target")
+    save_model(target, folder / "target")
+    return folder, added
+
+
+def test_what_training_did_to_an_encoder_of_its_own_is_added_to_the_task_models(run, tmp_path):
+    task = task_folder(run, tmp_path / "task")
+    made, added = with_encoder_of_its_own(run, tmp_path / "run")
+    result = swap(task, made / "target", tmp_path / "out", source=made / "source")
+    assert result.report["encoder"] == len(added) > 20
+    before, after = load_file(task / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    for name, old in before.items():
+        inner = name.removeprefix("bert.")
+        if inner in added:
+            torch.testing.assert_close(after[name], old + added[inner], rtol=0, atol=1e-6)
+            assert not torch.equal(after[name], old)
+        elif name != WORDS:
+            assert torch.equal(after[name], old), name
+    # the English model itself, given as an object, becomes the new language's
+    source, target = (load_model(made / name, head=True) for name in ("source", "target"))
+    ours = swap(source, target, source=source).model.model.state_dict()
+    for name, tensor in target.model.state_dict().items():
+        torch.testing.assert_close(ours[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_without_the_english_model_the_encoder_stays_and_the_report_says_so(run, tmp_path):
+    task = task_folder(run, tmp_path / "task")
+    made, _ = with_encoder_of_its_own(run, tmp_path / "run")
+    shutil.rmtree(made / "source")
+    result = swap(task, made / "target")
+    assert result.report["encoder"] is None
+    assert "whether the new language has an encoder of its own" in result.report["note"]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -232,14 +232,21 @@ def test_text_the_tokenizer_does_not_know_is_refused(tmp_path: Path):
         trainer_of(source, target, [("ba de", "中文 中文")] * 3, recipe, tmp_path)
 
 
-def test_distillation_brings_the_languages_together_and_leaves_english(tmp_path: Path, sentence_model_folder: Path):
+@pytest.mark.parametrize("encoder", ["own", "shared"])
+def test_distillation_brings_the_languages_together_and_leaves_english(
+    tmp_path: Path, sentence_model_folder: Path, encoder: str
+):
     source = load_model(sentence_model_folder)
     pairs = tiny.cipher_pairs(200)
     tokenizer = train_tokenizer(source.tokenizer, [pair[1] for pair in pairs])
     target = graft(source, tokenizer, build_table(source.tokenizer, tokenizer), "random")
     before = {name: p.detach().clone() for name, p in source.model.named_parameters()}
-    recipe = resolve_training(TrainingRecipe(steps=120, batch_size=32, contrast=0.0), "sentence")
+    recipe = resolve_training(TrainingRecipe(steps=120, batch_size=32, contrast=0.0, encoder=encoder), "sentence")
     assert recipe.objective == "distill"
     report = distillation_trainer(source, target, pairs, recipe, 0, tmp_path).run()
     assert report["history"][-1]["loss_xx"] < 0.5 * report["history"][0]["loss_xx"]
     assert all(torch.equal(before[name], p) for name, p in source.model.named_parameters())
+    words = {id(p) for p in vocabulary_parameters(target.model).values()}
+    inner = [name for name, p in target.model.named_parameters() if id(p) not in words and "pooler" not in name]
+    moved = [not torch.equal(before[name], dict(target.model.named_parameters())[name]) for name in inner]
+    assert all(moved) if encoder == "own" else not any(moved)

@@ -149,3 +149,14 @@ def test_tokens_are_pulled_to_what_they_correspond_to(encoder: LanguageModel):
 def test_keys_of_other_objectives_are_refused(objective, key, value, names):
     with pytest.raises(RecipeError, match=f"training.{key} is for the objectives? {names}; this run has '{objective}'"):
         resolve_training(TrainingRecipe(objective=objective, **{key: value}), "sentence")
+
+
+def test_an_encoder_of_its_own_is_for_distillation_and_brings_its_own_defaults():
+    with pytest.raises(RecipeError, match="encoder=own is for the objective 'distill'; 'mlm' trains one encoder"):
+        resolve_training(TrainingRecipe(objective="mlm", encoder="own"), "masked")
+    own = resolve_training(TrainingRecipe(), "sentence")
+    shared = resolve_training(TrainingRecipe(encoder="shared"), "sentence")
+    moved = resolve_training(TrainingRecipe(encoder="shared", embeddings_share=0.5), "sentence")
+    assert (own.encoder, own.embeddings_share, own.learning_rate, own.leaves_english) == ("own", 0.0, 1e-4, True)
+    assert (shared.embeddings_share, shared.learning_rate, shared.leaves_english) == (1.0, 2e-5, True)
+    assert not moved.leaves_english

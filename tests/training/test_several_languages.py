@@ -252,7 +252,7 @@ def test_distillation_of_several_has_a_loss_for_each(
     tables = {name: build_table(encoders["en"].tokenizer, model.tokenizer) for name, model in targets.items()}
     report = distillation_trainer(
         encoders["en"], targets, pairs,
-        recipe("distill", "sentence", steps=3, embeddings_share=0.4, token_weight=token_weight), 0, tmp_path, tables,
+        recipe("distill", "sentence", steps=3, encoder="shared", embeddings_share=0.4, token_weight=token_weight), 0, tmp_path, tables,
     ).run()  # fmt: skip
     names = {"loss_fr", "loss_hi", "cosine_fr", "cosine_hi", "loss_en"}
     names |= {"tokens_fr", "tokens_hi"} if token_weight else set()

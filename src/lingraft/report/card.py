@@ -128,11 +128,7 @@ class _Card:
         self.base = self.repository or Path(recipe.source).name
         self.license = base_license(base_card)
         self.languages = recipe.languages if language is None else (language,)
-        self.unchanged = language is None and (recipe.training.objective == "none" or self._frozen())
-
-    def _frozen(self) -> bool:
-        training = self.recipe.training
-        return training.objective == "distill" and training.embeddings_share == 1
+        self.unchanged = language is None and recipe.training.leaves_english
 
     def _kind(self, folder: Path) -> tuple[str, str]:
         """The class that loads the folder, and the hub's name for what it does."""
@@ -244,7 +240,9 @@ class _Card:
                 f"{self._link()} with a vocabulary of its own for the language `{self.language}`, grafted by lingraft "
                 f"{self.run['versions']['lingraft']}. It reads `{self.language}`, not English."
             )
-            if others and self.run.get("training"):
+            if self.recipe.training.encoder == "own":
+                what += " Its encoder is a copy of the English model's, trained for this language alone."
+            elif others and self.run.get("training"):
                 what += f" Its body was trained together with English{others}."
             if self.sentence:
                 what += f" Its sentence embeddings lie in the space of the English model's: {self._english_side()}"
@@ -258,7 +256,7 @@ class _Card:
 
     def _english_side(self) -> str:
         cosine = self._of("scores", self.languages[0]).get("english_cosine")
-        if self._frozen():
+        if self.recipe.training.leaves_english:
             return "embed English with the English model, which is unchanged."
         said = f" (mean cosine to the untouched one {cosine:.4f})" if cosine is not None else ""
         return f"embed English with the English model of the same run{said}."

@@ -154,7 +154,7 @@ def _scores(own: dict[str, Any]) -> Iterator[Finding]:
     if cosine is not None and cosine < _ENGLISH_COSINE:
         yield Finding(
             "warning", f"English moved: sentences have a mean cosine of {cosine:.4f} to those of the untouched model.",
-            f"Below {_ENGLISH_COSINE} old English indexes are no longer valid. training.embeddings_share=1 leaves "
+            f"Below {_ENGLISH_COSINE} old English indexes are no longer valid. training.encoder=own leaves "
             "English as it is; a smaller training.learning_rate moves it less.",
         )  # fmt: skip
     found = {state: scores[state]["retrieval"] for state in _STATES if "retrieval" in scores.get(state, {})}

@@ -1,6 +1,8 @@
 """A task model under another vocabulary: what was fine-tuned in English works in the new language.
 
-Only vocabulary-sized parts are replaced (zero-shot transfer as in Tran 2020); every other parameter keeps its bytes.
+Vocabulary-sized parts are replaced (zero-shot transfer as in Tran 2020). Where the new language has an encoder of its
+own, what its training did to the English one is added to the task model's, as vectors of tasks add up (Ilharco et al.
+2023, "Editing Models with Task Arithmetic"; across languages Ansell et al. 2022). All else keeps its bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class SwapResult:
     tokenizer: the new language's. report: ``origin`` says whether the task model was seen to come from the English
     model: ``verified`` (its embeddings are the English model's), ``moved`` (they differ, by ``mean_cosine``) or
     ``unknown`` (there is no English model to compare with); ``note`` says so in words, empty if verified. ``drift``
-    says whether what training did to the embeddings was carried over.
+    says whether what training did to the embeddings was carried over. ``encoder``: how many parameters of the encoder
+    were moved by what the new language's training did to the English ones; None where that is not known.
     """
 
     model: Any
@@ -63,8 +66,9 @@ def swap(
     task_model: a folder, or an object with a transformers ``model`` (or ``encoder``), a ``tokenizer`` and a method
     ``with_model``: `NliModel`, `TaggingModel`, `Parser`, `LanguageModel`. target: the new language's model, a folder
     ``OUT/target`` or loaded. out: where the result is written; a task model given as a folder keeps all its other files
-    and tensors byte for byte. source: the English model that both come from, and table: the translation table; beside a
-    folder ``OUT/target``, or ``OUT/LANGUAGE/target`` of a run with several languages, both are found by themselves.
+    and tensors byte for byte, but for the encoder's where the target's encoder is not the source's: theta_task +
+    theta_target - theta_source. source: the English model that both come from, and table: the translation table; beside
+    a folder ``OUT/target``, or ``OUT/LANGUAGE/target`` of a run with several languages, both are found by themselves.
     carry_drift: where fine-tuning moved the English embeddings, each new row moves along with the English rows it
     corresponds to, E' = E_target + A (E_task - E_source).
 
@@ -94,7 +98,13 @@ def swap(
         rows["input"] = rows["input"].cpu() + _drift(model, target, source, table)
     report["drift"] = carry_drift
     swapped = with_rows(model, rows, tokenizer, target.tokenizer)
-    _check_kept(model, swapped)
+    moved = {} if source is None else _encoder_changes(model, source, target)
+    with torch.no_grad():
+        for name, parameter in swapped.base_model.named_parameters():
+            if name in moved:
+                parameter.copy_(moved[name])
+    report["encoder"] = None if source is None else len(moved)
+    _check_kept(model, swapped, moved)
     if folder is None:
         result = task_model.with_model(swapped, target.tokenizer)
         if out is not None:
@@ -148,7 +158,8 @@ def _origin(
         known = table is not None and table.source_hash == tokenizer_hash(tokenizer)
         note = ("Its vocabulary is the right one, but no" if known else "No") + (
             " English model was given to compare with (--source-model), so it is not known whether the task model "
-            "was fine-tuned from the one that the new language was grafted onto."
+            "was fine-tuned from the one that the new language was grafted onto, nor whether the new language has an "
+            "encoder of its own, whose training would be added to the task model's."
         )
         return {"origin": "unknown", "note": note}
     _same_vocabulary(tokenizer, source.tokenizer)
@@ -242,9 +253,31 @@ def _drift(
     return result.to(vocabulary_parameters(model)["input"].dtype)
 
 
-def _check_kept(before: PreTrainedModel, after: PreTrainedModel) -> None:
-    """SelfCheckError unless all that is not vocabulary-sized is the same to the last bit."""
+def _encoder_changes(model: PreTrainedModel, source: LanguageModel, target: LanguageModel) -> dict[str, Tensor]:
+    """The task model's parameters moved as the target's moved from the source's, by name inside the encoder.
+
+    Only those that moved at all, in the task model's dtype, each sum rounded once.
+    """
+    mine, english, theirs = (
+        dict(each.base_model.named_parameters()) for each in (model, source.model, target.model)
+    )  # fmt: skip
+    vocabulary = {id(parameter) for parameter in vocabulary_parameters(model).values()}
+    changes: dict[str, Tensor] = {}
+    for name, parameter in mine.items():
+        # a part that only the task model has, as a pooler, was made by its fine-tuning
+        if id(parameter) in vocabulary or name not in english or name not in theirs:
+            continue
+        before, after = english[name].detach().cpu(), theirs[name].detach().cpu()
+        if not torch.equal(before, after):
+            moved = parameter.detach().cpu().double() + after.double() - before.double()
+            changes[name] = moved.to(parameter.dtype)
+    return changes
+
+
+def _check_kept(before: PreTrainedModel, after: PreTrainedModel, moved: Mapping[str, Tensor]) -> None:
+    """SelfCheckError unless all that is not vocabulary-sized and was not moved is the same to the last bit."""
     own = {id(parameter) for parameter in vocabulary_parameters(before).values()}
+    own |= {id(parameter) for name, parameter in before.base_model.named_parameters() if name in moved}
     kept: Mapping[str, Tensor] = dict(after.named_parameters(remove_duplicate=False))
     for name, parameter in before.named_parameters(remove_duplicate=False):
         if id(parameter) not in own and not torch.equal(parameter, kept[name]):

@@ -57,12 +57,12 @@ def load_any(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def write_swapped(
     folder: Path, before: PreTrainedModel, after: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path
 ) -> None:
-    """Writes a copy of a task model's folder with the vocabulary of another model object.
+    """Writes a copy of a task model's folder with the vocabulary and the changed parameters of another model object.
 
-    before: the model as it was read from the folder. after: the same with new vocabulary-sized parts. Weight files keep
-    every other tensor's bytes, also of tensors that the class does not know; the config changes in the size of the
-    vocabulary and the ids of special tokens alone. Raises SelfCheckError if what was written does not load as
-    ``after``.
+    before: the model as it was read from the folder. after: the same with new vocabulary-sized parts, and perhaps other
+    values elsewhere. Weight files keep the bytes of all that is the same in both, also of tensors that the class does
+    not know; the config changes in the size of the vocabulary and the ids of special tokens alone. Raises
+    SelfCheckError if what was written does not load as ``after``.
     """
     inner = transformer_folder(folder)
 
@@ -83,35 +83,34 @@ def write_swapped(
 
 
 def _write_weights(inner: Path, before: PreTrainedModel, after: PreTrainedModel, place: Path) -> None:
-    """Weight files with the vocabulary's tensors replaced, by whatever of their names they were saved under."""
-    roles = {id(parameter): role for role, parameter in vocabulary_parameters(before).items()}
-    rows = {role: parameter.detach().cpu() for role, parameter in vocabulary_parameters(after).items()}
-    names = {
-        name: roles[id(parameter)]
-        for name, parameter in before.named_parameters(remove_duplicate=False) if id(parameter) in roles
-    }  # fmt: skip
+    """Weight files with the tensors replaced that differ, by whatever of their names they were saved under."""
+    parts = {id(parameter): role for role, parameter in vocabulary_parameters(before).items()}
+    own = dict(before.named_parameters(remove_duplicate=False))
+    new = dict(after.named_parameters(remove_duplicate=False))
+    changed = {name for name, old in own.items() if id(old) in parts or not torch.equal(old, new[name])}
 
-    def role_of(saved: str) -> str | None:
+    def parameter_of(saved: str) -> str | None:
         # a base model's file has its names without the prefix of the class around it, or the other way round
-        return next(
-            (role for name, role in names.items()
-             if saved == name or saved.endswith("." + name) or name.endswith("." + saved)), None,
-        )  # fmt: skip
+        around = (name for name in changed if saved.endswith("." + name) or name.endswith("." + saved))
+        found = saved if saved in own else next(around, None)
+        return found if found in changed else None
 
     replaced: set[str] = set()
     for path in sorted(inner.glob("*.safetensors")):
         with safe_open(path, framework="pt") as stored:
-            found = {name: role_of(name) for name in stored.keys()}  # noqa: SIM118 (it is no dict)
+            found = {name: parameter_of(name) for name in stored.keys()}  # noqa: SIM118 (it is no dict)
             if not any(found.values()) or path.name == "parser.safetensors":
                 continue  # it was copied
             tensors: dict[str, Tensor] = {}
-            for name, role in found.items():
-                tensor = stored.get_tensor(name)
-                tensors[name] = tensor if role is None else rows[role].to(tensor.dtype).contiguous().clone()
+            for saved, name in found.items():
+                tensor = stored.get_tensor(saved)
+                tensors[saved] = (
+                    tensor if name is None else new[name].detach().cpu().to(tensor.dtype).contiguous().clone()
+                )
             metadata = stored.metadata()
         save_file(tensors, place / path.name, metadata)
-        replaced |= {role for role in found.values() if role}
-    if "input" not in replaced:
+        replaced |= {name for name in found.values() if name}
+    if not any(parts.get(id(own[name])) == "input" for name in replaced):
         raise ModelError(f"'{inner}' has no word embeddings in its weight files under any name they could have.")
 
 

@@ -32,13 +32,23 @@ from .schedule import Groups, Schedule
 from .translation import TranslationModelling
 
 #: what the recipe leaves open, by objective
-DEFAULTS: dict[str, dict[str, float | int]] = {
-    "distill": {
-        "batch_size": 64, "embeddings_share": 1.0, "learning_rate": 2e-5, "embedding_learning_rate": 3e-3,
+DEFAULTS: dict[str, dict[str, float | int | str]] = {
+    "distill": {"batch_size": 64, "encoder": "own", "embedding_learning_rate": 3e-3},
+    "mlm": {
+        "batch_size": 16, "encoder": "shared", "embeddings_share": 0.3, "learning_rate": 1e-4,
+        "embedding_learning_rate": 1e-3,
     },
-    "mlm": {"batch_size": 16, "embeddings_share": 0.3, "learning_rate": 1e-4, "embedding_learning_rate": 1e-3},
-    "clm": {"batch_size": 8, "embeddings_share": 0.3, "learning_rate": 5e-5, "embedding_learning_rate": 5e-4},
+    "clm": {
+        "batch_size": 8, "encoder": "shared", "embeddings_share": 0.3, "learning_rate": 5e-5,
+        "embedding_learning_rate": 5e-4,
+    },
 }  # fmt: skip
+
+#: what it leaves open for the objective ``distill``, by whose the encoder is
+_DISTILL: dict[str, dict[str, float]] = {
+    "own": {"embeddings_share": 0.0, "learning_rate": 1e-4},
+    "shared": {"embeddings_share": 1.0, "learning_rate": 2e-5},
+}
 
 DEFAULT_STEPS = 2000
 
@@ -86,7 +96,15 @@ def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
             )
     if objective == "none":
         return recipe.model_copy(update=values)
-    values |= {name: value for name, value in DEFAULTS[objective].items() if getattr(recipe, name) is None}
+    defaults = dict(DEFAULTS[objective])
+    encoder = recipe.encoder or str(defaults["encoder"])
+    if objective == "distill":
+        defaults |= _DISTILL[encoder]
+    elif encoder == "own":
+        raise RecipeError(
+            f"training.encoder=own is for the objective 'distill'; '{objective}' trains one encoder on all languages."
+        )
+    values |= {name: value for name, value in defaults.items() if getattr(recipe, name) is None}
     if (recipe.steps, recipe.tokens, recipe.budget) == (None, None, None):
         values["steps"] = DEFAULT_STEPS
     values["precision"] = resolve_precision(recipe.precision, default_device(), scaled=True)
@@ -99,11 +117,20 @@ def _decided(value: T | None) -> T:
     return value
 
 
-def _groups(source: LanguageModel, targets: Mapping[str, LanguageModel], fresh_head: bool) -> Groups:
+def _groups(source: LanguageModel, targets: Mapping[str, LanguageModel], fresh_head: bool, own: bool = False) -> Groups:
+    """own: each new language trains an encoder of its own, and nothing of English trains."""
     new: dict[str, Tensor] = {}
+    encoders: dict[str, Tensor] = {}
     for language, target in targets.items():
         prefix = "target" if language == ONLY else f"target.{language}"
-        new |= {f"{prefix}.{name}": p for name, p in vocabulary_parameters(target.model).items()}
+        vocabulary = vocabulary_parameters(target.model)
+        new |= {f"{prefix}.{name}": p for name, p in vocabulary.items()}
+        mine = {id(p) for p in vocabulary.values()}
+        inner = target.model.base_model.named_parameters()
+        encoders |= {f"{prefix}.body.{name}": p for name, p in inner if id(p) not in mine}
+    if own:
+        source.model.requires_grad_(False)
+        return Groups(new, {}, encoders)
     english: dict[str, Tensor] = {f"source.{name}": p for name, p in vocabulary_parameters(source.model).items()}
     theirs = {id(p) for p in english.values()}
     inside = {id(p) for p in source.model.base_model.parameters()}
@@ -193,6 +220,8 @@ def distillation_trainer(
 ) -> Trainer:  # fmt: skip
     """Objective ``distill`` on sentence pairs, English first; the recipe must be resolved.
 
+    With ``training.encoder: own`` the models come with a body each, and English is left as it is; else they share one.
+
     source, target: the English model, and the new language's or several by their tags. seed: of the order of the pairs.
     folder: of the checkpoints. table: for the pull on single tokens, where the recipe gives it a weight. Several
     languages each have a batch of their own and weigh 1: a frozen body then learns each vocabulary as a run of its own
@@ -210,7 +239,7 @@ def distillation_trainer(
             source, model, *_sentences(source, model, bitexts[name]), batch_size=_decided(recipe.batch_size),
             contrast=recipe.contrast, temperature=recipe.temperature, seed=seed + draws(number), device=device,
             token_weight=recipe.token_weight, table=tables[name].matrix if name in tables else None, name=name,
-            teacher=teacher, languages=len(targets),
+            teacher=teacher, languages=len(targets), hold=recipe.encoder != "own",
         )
         for number, (name, model) in enumerate(targets.items())
     ]  # fmt: skip
@@ -231,7 +260,7 @@ def _sentences(source: LanguageModel, target: LanguageModel, pairs: Pairs) -> tu
 def _share(
     source: LanguageModel, targets: Mapping[str, LanguageModel], recipe: TrainingRecipe, device: torch.device
 ) -> None:
-    """Puts all models on the device, under one body and the kernel that suits."""
+    """Puts all models on the device, under the kernel that suits and, unless each trains its own, under one body."""
     kernel = choose_kernel(
         source.model, device, resolve_precision(recipe.precision, device), recipe.documents == "apart"
     )
@@ -240,8 +269,9 @@ def _share(
         model.model.to(device)  # type: ignore[arg-type]
         for module in model.pooling:
             module.to(device)
-    for target in targets.values():
-        share_body(source.model, target.model)
+    if recipe.encoder != "own":
+        for target in targets.values():
+            share_body(source.model, target.model)
 
 
 def _micro_batch(recipe: TrainingRecipe, device: torch.device, languages: int) -> int | None:
@@ -300,6 +330,6 @@ def _trainer(
             checkpoint_activations(model.model)
     precision = resolve_precision(recipe.precision, device, scaled=True)
     parallel.attach(objective)  # which may put other parameters in the place of the models'
-    groups = _groups(source, targets, fresh_head)
+    groups = _groups(source, targets, fresh_head, own=recipe.encoder == "own")
     schedule = _schedule(recipe, device, fresh_head, 1 + len(targets))
     return Trainer(objective, groups, schedule, precision, device, folder, parallel=parallel)

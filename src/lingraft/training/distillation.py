@@ -24,8 +24,9 @@ class Distillation:
     """Objective ``distill``: the foreign sentence goes where the untouched English model puts its translation.
 
     The loss is the mean squared distance of the unit vectors (twice one minus their cosine) plus, with a weight, the
-    cross-entropy of finding the right English sentence among those of the batch (temperature as given). When the body
-    trains, English sentences are held at the teacher's embeddings the same way, so that old English indexes stay valid.
+    cross-entropy of finding the right English sentence among those of the batch (temperature as given). When a body
+    trains that English uses too (hold), English sentences are held at the teacher's embeddings the same way, so that
+    old English indexes stay valid; without hold English takes no part, and its model must not train.
 
     With a token_weight every foreign token is pulled, too, to where the teacher has the English tokens it corresponds
     to: the mean of their last hidden states under p(English token | foreign token) of the translation table among the
@@ -40,12 +41,13 @@ class Distillation:
         self, english: LanguageModel, foreign: LanguageModel, english_text: TokenSequences,
         foreign_text: TokenSequences, *, batch_size: int, contrast: float, temperature: float, seed: int,
         device: torch.device, token_weight: float = 0.0, table: sparse.csr_matrix | None = None, name: str = ONLY,
-        teacher: LanguageModel | None = None, languages: int = 1,
+        teacher: LanguageModel | None = None, languages: int = 1, hold: bool = True,
     ) -> None:  # fmt: skip
         self._name = name
         self._languages = languages
         self._english, self._foreign = english, foreign
-        self.module: nn.Module = nn.ModuleList([english.model, foreign.model])
+        self._hold = hold
+        self.module: nn.Module = nn.ModuleList([english.model, foreign.model] if hold else [foreign.model])
         self._texts = {"en": english_text, "xx": foreign_text}
         self._teacher = teacher or untouched(english)
         lengths = np.maximum(english_text.lengths, foreign_text.lengths)
@@ -93,7 +95,7 @@ class Distillation:
             apart = self._token_distance(student_hidden, teacher_hidden[chosen], lines[mine])
             losses[f"tokens_{self._name}"] = share * apart.detach()
             loss = loss + self._token_weight * apart
-        if both:
+        if both and self._hold:
             _, held = self._run(self._english, "en", lines[mine])
             anchor = 2 * (1 - (held * teacher).sum(-1).mean())
             losses["loss_en"] = share * anchor.detach() / self._languages
@@ -125,12 +127,12 @@ class Distillation:
         """See `Objective`."""
         lines = self._batches[step]
         english = int(self._texts["en"].lengths[lines].sum())
-        return int(self._texts["xx"].lengths[lines].sum()) + english * (2 if both else 1)
+        return int(self._texts["xx"].lengths[lines].sum()) + english * (2 if both and self._hold else 1)
 
     def flop_per_token(self, both: bool) -> float:
-        """See `Objective`; the teacher's tokens need no gradient, which makes 3 and 7 passes of 2 and 3 texts."""
+        """See `Objective`, in passes of texts: the teacher's need no gradient, a frozen body's one of two."""
         forward = flop_forward(self._foreign.model, int(self._texts["xx"].lengths.mean()), 0.0)
-        return forward * (7 / 3 if both else 3 / 2)
+        return forward * (3 / 2 if not both else 7 / 3 if self._hold else 4 / 2)
 
 
 def untouched(english: LanguageModel) -> LanguageModel:
