@@ -66,7 +66,7 @@ class ToyObjective:
     def tokens(self, step: int, both: bool) -> int:
         return self.batch_size * (2 if both else 1)
 
-    def flop_per_token(self, both: bool) -> float:
+    def flop(self, step: int, both: bool) -> float:
         return 0.0
 
     def groups(self) -> Groups:

@@ -64,8 +64,8 @@ def test_rates_and_shares_are_those_of_a_clock_that_is_known(tmp_path: Path, mon
             clock.now += 1.5
             return super().loss(*arguments)
 
-        def flop_per_token(self, both: bool) -> float:
-            return 30.0 if both else 10.0
+        def flop(self, step: int, both: bool) -> float:
+            return self.tokens(step, both) * (30.0 if both else 10.0)
 
     objective = Timed()
     objective.waiting = Stopwatch(clock=clock)

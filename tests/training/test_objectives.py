@@ -12,7 +12,7 @@ from lingraft.errors import RecipeError
 from lingraft.evidence import build_table, encode
 from lingraft.recipe import TrainingRecipe
 from lingraft.surgery import LanguageModel, from_transformers, graft, load_model, share_body
-from lingraft.training import resolve_training, text_stream
+from lingraft.training import resolve_training, teacher, text_stream
 from lingraft.training.distillation import Distillation, framed
 from lingraft.training.language_modelling import LanguageModelling, Side
 
@@ -160,3 +160,47 @@ def test_an_encoder_of_its_own_is_for_distillation_and_brings_its_own_defaults()
     assert (own.encoder, own.embeddings_share, own.learning_rate, own.leaves_english) == ("own", 0.0, 1e-4, True)
     assert (shared.embeddings_share, shared.learning_rate, shared.leaves_english) == (1.0, 2e-5, True)
     assert not moved.leaves_english
+
+
+def test_the_teacher_is_asked_once_a_sentence_and_answers_the_same_after_a_resumption(
+    encoder: LanguageModel, monkeypatch: pytest.MonkeyPatch
+):
+    source, target = pair_of_models(encoder)
+    asked: list[np.ndarray] = []
+
+    def watched() -> Distillation:
+        objective = distillation(source, target, contrast=1.0)
+        run = objective._run
+
+        def counted(model, side, lines):
+            if model is objective._teacher:
+                asked.append(lines)
+            return run(model, side, lines)
+
+        monkeypatch.setattr(objective, "_run", counted)
+        return objective
+
+    objective = watched()
+    steps = 2 * objective._batches.per_epoch
+    losses = [float(objective.loss(step, both=False)[0].detach()) for step in range(steps)]
+    assert sorted(np.concatenate(asked)) == list(range(40))
+    first, second = (sum(objective.tokens(k, False) for k in part) for part in np.split(np.arange(steps), 2))
+    foreign = int(objective._texts["xx"].lengths.sum())
+    assert (first, second) == (foreign + int(objective._texts["en"].lengths.sum()), foreign)
+    operations = [sum(objective.flop(k, False) for k in part) for part in np.split(np.arange(steps), 2)]
+    assert operations[0] / operations[1] == pytest.approx((first + foreign) / (2 * foreign))
+    later = watched()
+    assert [float(later.loss(step, both=False)[0].detach()) for step in range(steps // 2, steps)] == losses[
+        steps // 2 :
+    ]
+
+
+def test_embeddings_that_take_too_much_memory_are_not_kept(encoder: LanguageModel, monkeypatch: pytest.MonkeyPatch):
+    source, target = pair_of_models(encoder)
+    kept = distillation(source, target, contrast=1.0)
+    wanted = [float(kept.loss(step, both=False)[0].detach()) for step in range(10)]
+    monkeypatch.setattr(teacher, "_MOST_BYTES", 100)
+    found = distillation(source, target, contrast=1.0)
+    assert [float(found.loss(step, both=False)[0].detach()) for step in range(10)] == pytest.approx(wanted, rel=1e-5)
+    assert not found._taught.repeats(9)
+    assert found._taught._kept is None

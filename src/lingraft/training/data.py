@@ -28,16 +28,19 @@ class LengthBatches:
         self._seed = seed
         self._epoch = -1
         self._batches: list[Array] = []
+        #: how many there are, and how many batches they make
+        self.lines: int = lengths.size
         self.per_epoch = -(-lengths.size // self._batch_size)
 
     def __getitem__(self, step: int) -> Array:
         """Line numbers of the batch at a step, int64, at most batch_size of them."""
         epoch, index = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            self._batches, self._epoch = self._shuffled(epoch), epoch
+            self._batches, self._epoch = self.epoch(epoch), epoch
         return self._batches[index]
 
-    def _shuffled(self, epoch: int) -> list[Array]:
+    def epoch(self, epoch: int) -> list[Array]:
+        """The batches of an epoch, from 0 on, in its order."""
         random = np.random.default_rng([self._seed, epoch])
         order = random.permutation(self._lengths.size)
         batches: list[Array] = []

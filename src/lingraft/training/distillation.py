@@ -17,6 +17,7 @@ from ..vocabulary import frame
 from .data import Array, LengthBatches, pad
 from .encoder import flop_forward
 from .language_modelling import special_tokens
+from .teacher import TeacherEmbeddings
 from .timing import Stopwatch
 
 
@@ -52,6 +53,7 @@ class Distillation:
         self._teacher = teacher or untouched(english)
         lengths = np.maximum(english_text.lengths, foreign_text.lengths)
         self._batches = LengthBatches(lengths, batch_size, seed)
+        self._taught = TeacherEmbeddings(self._batches, lambda lines: self._run(self._teacher, "en", lines)[1])
         self._contrast = contrast
         self._temperature = temperature
         self._device = device
@@ -82,7 +84,10 @@ class Distillation:
         if not mine.size:
             return torch.zeros((), device=self._device), {}
         with torch.no_grad():
-            teacher_hidden, everyone = self._run(self._teacher, "en", lines)
+            if self._token_weight:
+                teacher_hidden, everyone = self._run(self._teacher, "en", lines)
+            else:
+                everyone = self._taught[lines]
         chosen = torch.from_numpy(mine).to(self._device)
         teacher = everyone[chosen]
         student_hidden, student = self._run(self._foreign, "xx", lines[mine])
@@ -123,16 +128,21 @@ class Distillation:
         weights /= np.maximum(weights.sum(-1, keepdims=True), 1e-9)
         return weights
 
-    def tokens(self, step: int, both: bool) -> int:
-        """See `Objective`."""
+    def _passes(self, step: int, both: bool) -> list[tuple[int, int]]:
+        """Tokens of a step by text, and passes over them: one forwards, two backwards, one through a frozen body."""
         lines = self._batches[step]
-        english = int(self._texts["en"].lengths[lines].sum())
-        return int(self._texts["xx"].lengths[lines].sum()) + english * (2 if both and self._hold else 1)
+        english, foreign = (int(self._texts[side].lengths[lines].sum()) for side in ("en", "xx"))
+        asked = self._token_weight or not self._taught.repeats(step)
+        return [(foreign, 3 if both else 2), (english, 1 if asked else 0), (english, 3 if both and self._hold else 0)]
 
-    def flop_per_token(self, both: bool) -> float:
-        """See `Objective`, in passes of texts: the teacher's need no gradient, a frozen body's one of two."""
+    def tokens(self, step: int, both: bool) -> int:
+        """See `Objective`; the teacher's are counted where it is asked."""
+        return sum(tokens for tokens, passes in self._passes(step, both) if passes)
+
+    def flop(self, step: int, both: bool) -> float:
+        """See `Objective`; a token of English is counted as one of the new language."""
         forward = flop_forward(self._foreign.model, int(self._texts["xx"].lengths.mean()), 0.0)
-        return forward * (3 / 2 if not both else 7 / 3 if self._hold else 4 / 2)
+        return forward * sum(tokens * passes for tokens, passes in self._passes(step, both))
 
 
 def untouched(english: LanguageModel) -> LanguageModel:

@@ -171,11 +171,11 @@ class LanguageModelling:
         """See `Objective`."""
         return self._batch_size * sum(side.blocks.length for side in self._training(both).values())
 
-    def flop_per_token(self, both: bool) -> float:
+    def flop(self, step: int, both: bool) -> float:
         """See `Objective`; new vocabularies alone take two thirds, as no matrix of the body needs a gradient.
 
         English is counted with the vocabulary of the new languages.
         """
         predicted = self._mask_rate if self._masked else 1.0
         forward = [flop_forward(side.model, side.blocks.length, predicted) for side in self._foreign.values()]
-        return (3 if both else 2) * sum(forward) / len(forward)
+        return self.tokens(step, both) * (3 if both else 2) * sum(forward) / len(forward)

@@ -54,7 +54,7 @@ _MICRO_BATCH = "micro-batch.json"
 class State:
     """All of a run that is no tensor. step: how many are done. seconds: trained so far, ``planning`` of them to plan.
 
-    flop: useful floating-point operations, by the objective's count a token; 0 where that is not known.
+    flop: useful floating-point operations, by the objective's count; 0 where that is not known.
     stage_steps: by stage. history: the meter's losses. sums: of each loss since its last line, and how many they are.
     measured: what `Trainer.run` was asked to measure, with step and seconds.
     """
@@ -104,7 +104,6 @@ class Trainer:
         self._folder = folder
         self._clock = clock
         self._parameters = groups.everything()
-        self._flop_per_token = 0.0
         self._renew(schedule.micro_batch)
 
     def _renew(self, micro_batch: int | None) -> None:
@@ -209,7 +208,6 @@ class Trainer:
         """Has the parameters of a stage train, and no others."""
         self._groups.only(stage)
         self._parallel.new_stage()
-        self._flop_per_token = self._objective.flop_per_token(stage != "embeddings")
 
     def _measure(self, state: State, clock: RunClock, measure: Measure) -> None:
         """Has the leader measure the models as they are now, while the others and the clock wait."""
@@ -228,8 +226,9 @@ class Trainer:
             pending.append((state.step, self._update(state.step, both)))
             tokens = self._objective.tokens(state.step, both)
             state.tokens += tokens
-            state.flop += tokens * self._flop_per_token
-            meter.count(tokens, both)
+            flop = self._objective.flop(state.step, both)
+            state.flop += flop
+            meter.count(tokens, flop)
             state.pace.count(stage)
         state.stage_steps[stage] = state.stage_steps.get(stage, 0) + 1
         state.step += 1

@@ -69,7 +69,7 @@ class Meter:
         self._device = device
         self._objective = objective
         self._devices = devices
-        self.peak = matrix_rate(device, DTYPES[precision]) if objective.flop_per_token(True) else None
+        self.peak = matrix_rate(device, DTYPES[precision]) if objective.flop(0, True) else None
         self.restart(0.0)
 
     def restart(self, seconds: float) -> None:
@@ -79,12 +79,11 @@ class Meter:
         self._flop = 0.0
         self._waited = self._objective.waiting.seconds
 
-    def count(self, tokens: int, both: bool) -> None:
+    def count(self, tokens: int, flop: float) -> None:
         """Takes in a step."""
         self._steps += 1
         self._tokens += tokens
-        if self.peak:
-            self._flop += tokens * self._objective.flop_per_token(both)
+        self._flop += flop
 
     def line(self, step: int, plan: Plan, stage: Stage, losses: dict[str, float], rate: float, now: float) -> Progress:
         """The line after ``step``, the clock being at ``now``; the next interval begins."""

@@ -53,8 +53,8 @@ class Objective(Protocol):
         """Tokens the step runs through the encoder, padding not counted."""
         ...
 
-    def flop_per_token(self, both: bool) -> float:
-        """Useful floating-point operations a token, forwards and backwards; 0 where they are not known."""
+    def flop(self, step: int, both: bool) -> float:
+        """Useful floating-point operations of the step, forwards and backwards; 0 where they are not known."""
         ...
 
 
@@ -90,8 +90,6 @@ class Together:
         """See `Objective`."""
         return sum(objective.tokens(step, both) for _, objective in self._weighted)
 
-    def flop_per_token(self, both: bool) -> float:
-        """See `Objective`; by the tokens of the first step."""
-        tokens = [objective.tokens(0, both) for _, objective in self._weighted]
-        operations = [objective.flop_per_token(both) for _, objective in self._weighted]
-        return sum(n * each for n, each in zip(tokens, operations, strict=True)) / max(1, sum(tokens))
+    def flop(self, step: int, both: bool) -> float:
+        """See `Objective`."""
+        return sum(objective.flop(step, both) for _, objective in self._weighted)

@@ -106,7 +106,8 @@ class TranslationModelling:
         lines: Array = self._batches[step]
         return int(sum(text.lengths[lines].sum() for text in self._texts.values()))
 
-    def flop_per_token(self, both: bool) -> float:
+    def flop(self, step: int, both: bool) -> float:
         """See `Objective`."""
         length = int(np.mean(self._texts["en"].lengths) + np.mean(self._texts["xx"].lengths))
-        return (3 if both else 2) * flop_forward(self._models["xx"].model, length, self._mask_rate)
+        forward = flop_forward(self._models["xx"].model, length, self._mask_rate)
+        return self.tokens(step, both) * (3 if both else 2) * forward
