@@ -94,6 +94,19 @@ def test_the_whole_way_of_inference(run, tmp_path, command):
     assert kept[0]["accuracy"] == score["accuracy"]
 
 
+def test_a_task_model_follows_an_encoder_of_the_new_languages_own(model_folder, bitext_file, tmp_path, command):
+    """Of the English model itself the swap makes the new language's, and tells that it moved the encoder."""
+    out = tmp_path / "run"
+    lingraft.transfer(model_folder, to="fr", out=out, bitext=bitext_file, objective="distill", steps=2)
+    status, _, err = command("swap", "--task-model", model_folder, "--to", out / "target", "--out", tmp_path / "swapped")
+    assert status == 0, err
+    assert "moved as training moved the English ones" in " ".join(err.split())
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path / "swapped", out / "target"))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=0, atol=1e-6)
+
+
 def test_the_whole_way_of_tagging(run, tmp_path, command):
     data = pos_file(tmp_path / "train.conllu")
     status, _, err = command(

@@ -154,13 +154,18 @@ def swap(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put the new language's vocabulary under a model that was fine-tuned in English."""
+    """Put the new language's vocabulary under a model that was fine-tuned in English, and what its encoder learnt."""
     from .. import taskruns
 
     run = taskruns.swap_folder(task_model, to, out, source=source_model, table=table, carry_drift=carry_drift)
     if not as_json:
         for note in dict.fromkeys(report["note"] for report in run["swaps"] if report["note"]):
             ERR.print(escape(note), soft_wrap=True)
+        if not quiet and (moved := max(report["encoder"] or 0 for report in run["swaps"])):
+            ERR.print(
+                f"The new language has an encoder of its own: {moved} of the task model's parameters moved as training "
+                "moved the English ones.", soft_wrap=True,
+            )  # fmt: skip
     done(as_json, quiet, run, out)
 
 
