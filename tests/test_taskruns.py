@@ -98,7 +98,8 @@ def test_a_task_model_follows_an_encoder_of_the_new_languages_own(model_folder, 
     """Of the English model itself the swap makes the new language's, and tells that it moved the encoder."""
     out = tmp_path / "run"
     lingraft.transfer(model_folder, to="fr", out=out, bitext=bitext_file, objective="distill", steps=2)
-    status, _, err = command("swap", "--task-model", model_folder, "--to", out / "target", "--out", tmp_path / "swapped")
+    given = ("--task-model", model_folder, "--to", out / "target", "--out", tmp_path / "swapped")
+    status, _, err = command("swap", *given)
     assert status == 0, err
     assert "moved as training moved the English ones" in " ".join(err.split())
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path / "swapped", out / "target"))
