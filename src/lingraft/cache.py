@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -57,9 +58,19 @@ def replacing(path: Path) -> Iterator[Path]:
     _discard(aside)  # of a killed process that had the same number
     try:
         yield aside
+        _open_to_others(aside)
         aside.replace(path)
     finally:
         _discard(aside)
+
+
+def _open_to_others(folder: Path) -> None:
+    """Gives files that were written for their owner alone, as safetensors does, the rights that the folder has."""
+    if folder.is_dir():
+        rights = folder.stat().st_mode & 0o666
+        for path in folder.rglob("*"):
+            if path.is_file() and not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) == 0o600:
+                path.chmod(rights)
 
 
 def _discard(path: Path) -> None:

@@ -312,10 +312,15 @@ def test_no_code_of_a_checkpoint_is_run(model_folder: Path, tmp_path: Path) -> N
 
 def test_names_that_lead_nowhere(model_folder: Path, tmp_path: Path) -> None:
     assert resolve_model(str(model_folder)) == model_folder
-    with pytest.raises(ModelError, match=r"missing' is no folder here, and it could not be fetched"):
-        resolve_model(str(tmp_path / "missing"))
+    for missing in (str(tmp_path / "missing"), "./missing", "../a/missing"):
+        with pytest.raises(ModelError, match=r"missing' does not exist; a model folder or a Hugging Face id \(OWNER"):
+            resolve_model(missing)
     with pytest.raises(ModelError, match=r"config\.json' is a file; a model folder or a Hugging Face id was expected"):
         resolve_model(str(model_folder / "config.json"))
+    (tmp_path / "recipe.yaml").touch()
+    (tmp_path / "fr" / "target").mkdir(parents=True)
+    with pytest.raises(ModelError, match=r"is the folder of a run, not of a model; give '.*/fr/target' \(the new lang"):
+        resolve_model(str(tmp_path))
     with pytest.raises(ModelError, match="No tokenizer could be read from"):
         load_tokenizer(tmp_path)
 

@@ -117,6 +117,19 @@ def test_every_other_byte_is_kept(run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "task"]
 
 
+def test_the_english_model_in_the_new_languages_place_is_refused(run, tmp_path):
+    task = task_folder(run, tmp_path / "task")
+    with pytest.raises(ModelError, match=r"it is the English model, and nothing would change\. Give the run's target"):
+        swap(task, run / "source", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_the_other_way_round_are_told_apart(run, tmp_path):
+    task = task_folder(run, tmp_path / "task")
+    with pytest.raises(ModelError, match="fine-tuned in English as --task-model and the new language's model"):
+        swap(run / "target", task, tmp_path / "out")
+
+
 def with_encoder_of_its_own(run: Path, folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     """The run with a target whose encoder was trained on, and what was added to each of its parameters."""
     shutil.copytree(run, folder)

@@ -121,12 +121,31 @@ def print_scores(title: str, scores: Mapping[str, Any]) -> None:
     print_table(title, [(name, f"{v:.4f}" if isinstance(v, float) else str(v)) for name, v in scores.items()])
 
 
+#: scores that are no shares of anything
+_NO_SHARES = ("loss", "bits_per_byte")
+
+
+def _score_text(name: str, value: Any, interval: Sequence[float] | None) -> str:
+    """A score as people read it: shares in percent, with the 95 % interval where there is one."""
+    if interval is not None:
+        unit, scale, places = ("", 1.0, 4) if name in _NO_SHARES else (" %", 100.0, 1)
+        low, high = (f"{scale * end:.{places}f}" for end in interval)
+        return f"{scale * value:.{places}f}{unit} (95 % interval {low} to {high})"
+    if name == "shortened":
+        return f"{value:,} examples, cut to the model's length"
+    if name == "seeds":
+        return "; ".join(f"{score} " + ", ".join(f"{each:.4f}" for each in values) for score, values in value.items())
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
 def show_score(result: dict[str, Any], as_json: bool) -> None:
     """The result of an evaluation."""
     if as_json:
         print_json(result)
     else:
-        print_scores("score", result)
+        intervals = result.get("intervals", {})
+        shown = {name: value for name, value in result.items() if name != "intervals"}
+        print_table("score", [(name, _score_text(name, value, intervals.get(name))) for name, value in shown.items()])
 
 
 def refuse_nothing(read: Sequence[Any], what: str, names: object) -> None:

@@ -161,6 +161,10 @@ def swap(
     if not as_json:
         for note in dict.fromkeys(report["note"] for report in run["swaps"] if report["note"]):
             ERR.print(escape(note), soft_wrap=True)
+        if not quiet and all(report["origin"] == "verified" for report in run["swaps"]):
+            ERR.print(
+                "The task model was fine-tuned from the English model of this language's run: its embeddings agree."
+            )
         if not quiet and (moved := max(report["encoder"] or 0 for report in run["swaps"])):
             ERR.print(
                 f"The new language has an encoder of its own: {moved} of the task model's parameters moved as training "

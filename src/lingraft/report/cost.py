@@ -21,8 +21,9 @@ def machine_rows(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     machine, training = numbers.get("machine", {}), numbers.get("training") or {}
     rows = []
     if machine:
+        threads = machine.get("threads")
         device = machine.get("cuda") or "no CUDA card"
-        cores = f"{machine.get('cores')} cores, {machine.get('threads')} threads"
+        cores = f"{machine.get('cores')} cores, {threads} thread{'s' * (threads != 1)}"
         rows.append(("machine", f"{machine.get('system')} {machine.get('architecture')}, {cores}, {device}"))
     if numbers.get("peak_memory_mb") is not None:
         rows.append(("peak memory of the process", f"{numbers['peak_memory_mb']:,} MB"))

@@ -149,6 +149,12 @@ def _check_inside(folder: Path, relative: PurePosixPath) -> None:
 def _check_folder(folder: Path, allow_pickle: bool) -> None:
     inner = transformer_folder(folder)
     if not (inner / "config.json").is_file():
+        targets = [f"'{place}'" for pattern in ("target", "*/target") for place in sorted(folder.glob(pattern))]
+        if (folder / "recipe.yaml").is_file() and targets:
+            raise ModelError(
+                f"'{folder}' is the folder of a run, not of a model; give {' or '.join(targets)} (the new language's) "
+                f"or '{folder / 'source'}' (the English one)."
+            )
         raise ModelError(f"'{inner}' has no config.json; a Hugging Face model folder was expected.")
     pickled = sorted(path for place in {folder, inner} for path in place.glob("*.bin"))
     if not any(inner.glob("*.safetensors")) and not (allow_pickle and is_pickled(inner)):
@@ -212,6 +218,8 @@ def resolve_model(name: str, *, allow_pickle: bool = False) -> Path:
         return path
     if path.exists():
         raise ModelError(f"'{name}' is a file; a model folder or a Hugging Face id was expected.")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"'{name}' does not exist; a model folder or a Hugging Face id (OWNER/NAME) was expected.")
     from huggingface_hub import snapshot_download
 
     try:

@@ -72,8 +72,9 @@ def swap(
     carry_drift: where fine-tuning moved the English embeddings, each new row moves along with the English rows it
     corresponds to, E' = E_target + A (E_task - E_source).
 
-    Raises ModelError when the two do not fit: other vocabulary, width, family, or unrelated embeddings, and for
-    carry_drift without a source or a table; TableError for a table of other tokenizers; OutputError if out is there.
+    Raises ModelError when the two do not fit (other vocabulary, width, family, or unrelated embeddings), for a target
+    that is the English model, and for carry_drift without a source or a table; TableError for a table of other
+    tokenizers; OutputError if out is there.
     """
     if out is not None:
         refuse_existing(Path(out), "place")
@@ -84,12 +85,13 @@ def swap(
             source = _source_beside(beside)
         if table is None and (beside / "table.npz").is_file():
             table = beside / "table.npz"
-        target = load_model(target, head=True)
+        target = _new_language(target)
     if isinstance(source, str | Path):
         source = load_model(source, head=True)
     if isinstance(table, str | Path):
         table = TranslationTable.load(Path(table))
     model, tokenizer = load_any(folder) if folder else (_transformer(task_model), task_model.tokenizer)
+    _refuse_english(model, tokenizer, target)
     report = _origin(model, tokenizer, target, source, table)
     if note := _other_frame(tokenizer, target.tokenizer):
         report["note"] = f"{report['note']} {note}".strip()
@@ -114,6 +116,26 @@ def swap(
     if out is not None:
         write_swapped(folder, model, swapped, target.tokenizer, Path(out))
     return SwapResult(swapped, target.tokenizer, report)
+
+
+def _new_language(name: str | Path) -> LanguageModel:
+    try:
+        return load_model(name, head=True)
+    except ModelError as error:
+        raise ModelError(
+            f"{error} A swap takes the task model that was fine-tuned in English as --task-model and the new "
+            "language's model, a run's target folder, as --to."
+        ) from None
+
+
+def _refuse_english(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: LanguageModel) -> None:
+    """ModelError if the vocabulary to be put under the task model is the one it has."""
+    own, new = (vocabulary_parameters(each)["input"].detach().cpu() for each in (model, target.model))
+    if tokenizer.get_vocab() == target.tokenizer.get_vocab() and torch.equal(own, new.to(own.dtype)):
+        raise ModelError(
+            "What was given as the new language's model has the task model's own vocabulary and embeddings: it is the "
+            "English model, and nothing would change. Give the run's target folder, not its source."
+        )
 
 
 def _source_beside(folder: Path) -> Path | None:
