@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from contextlib import suppress
 
 import pytest
@@ -207,3 +208,15 @@ def test_publishing_a_folder_that_is_not_there_keeps_the_old_one(tmp_path):
     with pytest.raises(FileNotFoundError):
         publish(tmp_path / "gone", tmp_path / "target")
     assert (tmp_path / "target" / "weights").read_text() == "old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights are of another kind there")
+def test_what_was_written_for_its_owner_alone_gets_the_rights_of_its_folder(tmp_path):
+    with replacing(tmp_path / "made") as aside:
+        (aside / "inner").mkdir(parents=True)
+        for name, rights in (("closed", 0o600), ("tool", 0o700)):
+            (aside / "inner" / name).touch()
+            (aside / "inner" / name).chmod(rights)
+    wanted = (tmp_path / "made").stat().st_mode & 0o666
+    found = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "made" / "inner").iterdir()}
+    assert found == {"closed": wanted, "tool": 0o700}

@@ -87,7 +87,10 @@ def test_the_whole_way_of_inference(run, tmp_path, command):
     assert low <= score["accuracy"] <= high
     assert score["accuracy"] == pytest.approx(np.mean(score["seeds"]["accuracy"]))
     # twice the same score is kept once, and another file's beside it
-    command("evaluate", "nli", "--model", tmp_path / "swapped", "--data", foreign, "--quiet")
+    _, shown, _ = command("evaluate", "nli", "--model", tmp_path / "swapped", "--data", foreign, "--quiet")
+    assert f"{100 * score['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})" in shown
+    weights = [run / "target" / "model.safetensors", tmp_path / "swapped" / "seed-0" / "model.safetensors"]
+    assert {path.stat().st_mode for path in weights} == {(run / "recipe.yaml").stat().st_mode}
     command("evaluate", "nli", "--model", tmp_path / "swapped", "--data", train, "--quiet")
     kept = json.loads((tmp_path / "swapped" / "run.json").read_text(encoding="utf-8"))["evaluations"]
     assert [list(entry["data"]) for entry in kept] == [[str(foreign)], [str(train)]]
