@@ -247,7 +247,7 @@ def test_evaluate_retrieval_scores_both_directions(command, pieces, model_folder
     run = json.loads((pieces / "run.json").read_text(encoding="utf-8"))
     assert score == run["scores"]["grafted"]["retrieval"]
     shown = command(*line)[1]
-    assert f"{score['en_to_xx']:.4f}" in shown
+    assert f"{100 * score['en_to_xx']:.1f} % (95 % interval" in shown
 
 
 def test_evaluate_retrieval_with_one_model_for_both(command, model_folder, heldout_file, pieces):

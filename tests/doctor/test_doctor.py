@@ -148,10 +148,11 @@ def probed(monkeypatch, sentence_model_folder, model_folder):
 
 @pytest.mark.parametrize(
     ("given", "stages", "steps"),
-    [({"steps": 40}, {"embeddings"}, 40),
+    [({"steps": 40}, {"all"}, 40),
+     ({"steps": 40, "settings": {"training.encoder": "shared"}}, {"embeddings"}, 40),
      ({"steps": 40, "settings": {"training.embeddings_share": 0.5}}, {"embeddings", "all"}, 40),
      ({"steps": 40, "objective": "mlm"}, {"head", "embeddings", "all"}, 40)],
-    ids=["distill", "body too", "fresh head"],
+    ids=["distill", "frozen", "both", "fresh head"],
 )  # fmt: skip
 def test_the_probe_times_the_steps_of_the_run(probed, given, stages, steps):
     settings = {"training.batch_size": 4, "training.sequence_length": 16} | given.pop("settings", {})

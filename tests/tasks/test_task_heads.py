@@ -195,7 +195,7 @@ def test_what_is_no_model_of_the_task_is_refused(task_folder, model_folder, tmp_
         load_task_model(task_folder, AutoModelForTokenClassification)
     with pytest.raises(ModelError, match=r"is a BertForMaskedLM; a '...ForSequenceClassification'"):
         load_task_model(model_folder, AutoModelForSequenceClassification)
-    with pytest.raises(ModelError, match="could not be fetched"):
+    with pytest.raises(ModelError, match="gone' does not exist"):
         load_task_model(tmp_path / "gone", AutoModelForSequenceClassification)
     weights = load_file(task_folder / "model.safetensors")
     save_file({k: v for k, v in weights.items() if "pooler" not in k}, task_folder / "model.safetensors",
