@@ -14,11 +14,10 @@ from typing import Any, TypeVar
 
 from . import correspondence, stages, texts
 from .cache import CARD, StageCache, digest, publish, remove_leftovers, write_aside
-from .evidence import BUILTIN, has_builtin
 from .processes import processes
 from .recipe import ONLY, Recipe
 from .report import environment, peak_memory_mb, write_card
-from .settling import settle_training
+from .settling import settle_training, unused_lexicons
 from .surgery import PICKLES, LanguageModel, load_model, resolve_model, without_weights
 from .training import check_share
 
@@ -223,10 +222,7 @@ class Run:
 
     def _conclude(self, source: LanguageModel, model_digest: str) -> None:
         """Puts into run.json what is known in the end."""
-        for language in self.recipe.languages:
-            given = self.recipe.given(language)
-            if has_builtin(language) and BUILTIN not in given.lexicon:
-                self.notes.append(f"the package has a lexicon of {language}: --lexicon builtin adds it to the evidence")
+        self.notes += unused_lexicons(self.recipe)
         self.report["notes"] = self.notes
         self.report["language"] = self.recipe.model_dump(mode="json")["language"]
         self.report["source"] = {"name": self.recipe.source, "kind": source.kind, "hash": model_digest}

@@ -90,6 +90,17 @@ def with_evidence(recipe: Recipe) -> Recipe:
     return recipe.with_given({"evidence.lexicon": own or (), "evidence.vectors": trained or None})
 
 
+def unused_lexicons(recipe: Recipe) -> list[str]:
+    """For each language with other evidence whose lexicon in the package is not used, a note that there is one."""
+    return [
+        f"the package has a lexicon of {language}: --lexicon builtin adds it to the evidence"
+        for language in recipe.languages
+        for given in [recipe.given(language)]
+        if has_builtin(language) and BUILTIN not in given.lexicon
+        if given.bitext or given.lexicon or given.vectors
+    ]
+
+
 def check_inputs(recipe: Recipe) -> None:
     """Raises InputError for everything that can be seen to be wrong before any work is done."""
     for language in recipe.languages:

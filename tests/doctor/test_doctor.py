@@ -213,6 +213,7 @@ def test_the_command_for_people(command, english_model, pairs, tmp_path):
     assert (status, err) == (2, "")
     assert "swapped-sides" in out
     assert "worthless" in out
+    assert "The package has a lexicon of fr: --lexicon builtin adds it" in out
     assert not (tmp_path / "out").exists()
     status, out, _ = command(*line, "--json")
     (found, *_) = json.loads(out)["findings"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,19 +36,20 @@ def doctor(
     """
     checked = options.checked("lingraft doctor MODEL --to LANG")
     from ..doctor import examine
+    from ..settling import unused_lexicons
 
     with Display(quiet) as display:
         result = examine(checked, options.out, display, probe=probe)
     if as_json:
         print_json(result.as_dict())
     else:
-        _show(result)
+        _show(result, unused_lexicons(checked))
     if result.worthless:
         raise typer.Exit(2)
 
 
-def _show(result: Diagnosis) -> None:
-    """Findings, estimates and the verdict on standard output."""
+def _show(result: Diagnosis, notes: Sequence[str]) -> None:
+    """Findings, estimates, notes and the verdict on standard output."""
     console = Console(highlight=False)
     if result.findings:
         table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_header=False)
@@ -72,6 +74,8 @@ def _show(result: Diagnosis) -> None:
                 f"{name}: {told['read']:,} lines{total} were read, {told['examined']:,} of them looked at more closely."
             )
             console.print(escape(text), soft_wrap=True)
+    for note in notes:
+        console.print(escape(f"{note[0].upper()}{note[1:]}."), soft_wrap=True)
     errors, warnings = len(result.of("error")), len(result.of("warning"))
     if errors:
         verdict = (
