@@ -80,7 +80,7 @@ def test_languages_run_out_of_sentences_at_different_steps(
 ):
     """One sentence of one language is left at the end of its epoch, while the other has as many as always."""
     keys = {"objective": "distill", "model": str(sentence_model_folder), "steps": 10, "embeddings_share": 0.2,
-            "encoder": "own" if micro_batch else "shared", "second": 13, "micro_batch": micro_batch}  # fmt: skip
+            "encoder": "shared", "second": 13, "micro_batch": micro_batch}  # fmt: skip
     one = returned(ranks("train", 1, tmp_path / "one", **keys))
     for how in ("ddp", "fsdp"):
         two = returned(ranks("train", 2, tmp_path / how, parallel=how, **keys))
