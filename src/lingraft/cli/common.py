@@ -116,11 +116,6 @@ def print_table(title: str, rows: list[tuple[str, str]]) -> None:
     Console(highlight=False).print(table)
 
 
-def print_scores(title: str, scores: Mapping[str, Any]) -> None:
-    """A table of scores on standard output."""
-    print_table(title, [(name, f"{v:.4f}" if isinstance(v, float) else str(v)) for name, v in scores.items()])
-
-
 #: scores that are no shares of anything
 _NO_SHARES = ("loss", "bits_per_byte")
 
@@ -138,14 +133,19 @@ def _score_text(name: str, value: Any, interval: Sequence[float] | None) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
+def print_scores(title: str, scores: Mapping[str, Any]) -> None:
+    """A table of scores on standard output, each with its interval where ``intervals`` has one."""
+    intervals = scores.get("intervals", {})
+    shown = {name: value for name, value in scores.items() if name != "intervals"}
+    print_table(title, [(name, _score_text(name, value, intervals.get(name))) for name, value in shown.items()])
+
+
 def show_score(result: dict[str, Any], as_json: bool) -> None:
     """The result of an evaluation."""
     if as_json:
         print_json(result)
     else:
-        intervals = result.get("intervals", {})
-        shown = {name: value for name, value in result.items() if name != "intervals"}
-        print_table("score", [(name, _score_text(name, value, intervals.get(name))) for name, value in shown.items()])
+        print_scores("score", result)
 
 
 def refuse_nothing(read: Sequence[Any], what: str, names: object) -> None:

@@ -117,20 +117,32 @@ def _decided(value: T | None) -> T:
     return value
 
 
-def _groups(source: LanguageModel, targets: Mapping[str, LanguageModel], fresh_head: bool, own: bool = False) -> Groups:
-    """own: each new language trains an encoder of its own, and nothing of English trains."""
-    new: dict[str, Tensor] = {}
-    encoders: dict[str, Tensor] = {}
-    for language, target in targets.items():
-        prefix = "target" if language == ONLY else f"target.{language}"
-        vocabulary = vocabulary_parameters(target.model)
-        new |= {f"{prefix}.{name}": p for name, p in vocabulary.items()}
-        mine = {id(p) for p in vocabulary.values()}
-        inner = target.model.base_model.named_parameters()
-        encoders |= {f"{prefix}.body.{name}": p for name, p in inner if id(p) not in mine}
-    if own:
-        source.model.requires_grad_(False)
-        return Groups(new, {}, encoders)
+def _prefix(language: str) -> str:
+    return "target" if language == ONLY else f"target.{language}"
+
+
+def _new_vocabulary(targets: Mapping[str, LanguageModel]) -> dict[str, Tensor]:
+    return {
+        f"{_prefix(language)}.{name}": p
+        for language, target in targets.items() for name, p in vocabulary_parameters(target.model).items()
+    }  # fmt: skip
+
+
+def _own_groups(source: LanguageModel, targets: Mapping[str, LanguageModel]) -> Groups:
+    """Each new language trains an encoder of its own, and nothing of English trains."""
+    source.model.requires_grad_(False)
+    new = _new_vocabulary(targets)
+    vocabulary = {id(p) for p in new.values()}
+    bodies: dict[str, Tensor] = {
+        f"{_prefix(language)}.body.{name}": p
+        for language, target in targets.items() for name, p in target.model.base_model.named_parameters()
+        if id(p) not in vocabulary
+    }  # fmt: skip
+    return Groups(new, {}, bodies)
+
+
+def _groups(source: LanguageModel, targets: Mapping[str, LanguageModel], fresh_head: bool) -> Groups:
+    new = _new_vocabulary(targets)
     english: dict[str, Tensor] = {f"source.{name}": p for name, p in vocabulary_parameters(source.model).items()}
     theirs = {id(p) for p in english.values()}
     inside = {id(p) for p in source.model.base_model.parameters()}
@@ -330,6 +342,6 @@ def _trainer(
             checkpoint_activations(model.model)
     precision = resolve_precision(recipe.precision, device, scaled=True)
     parallel.attach(objective)  # which may put other parameters in the place of the models'
-    groups = _groups(source, targets, fresh_head, own=recipe.encoder == "own")
+    groups = _own_groups(source, targets) if recipe.encoder == "own" else _groups(source, targets, fresh_head)
     schedule = _schedule(recipe, device, fresh_head, 1 + len(targets))
     return Trainer(objective, groups, schedule, precision, device, folder, parallel=parallel)

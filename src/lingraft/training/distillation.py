@@ -51,8 +51,9 @@ class Distillation:
         self.module: nn.Module = nn.ModuleList([english.model, foreign.model] if hold else [foreign.model])
         self._texts = {"en": english_text, "xx": foreign_text}
         self._teacher = teacher or untouched(english)
-        lengths = np.maximum(english_text.lengths, foreign_text.lengths)
-        self._batches = LengthBatches(lengths, batch_size, seed)
+        self._lengths = {side: text.lengths for side, text in self._texts.items()}
+        self._batches = LengthBatches(np.maximum(self._lengths["en"], self._lengths["xx"]), batch_size, seed)
+        self._forward_flop = flop_forward(foreign.model, int(self._lengths["xx"].mean()), 0.0)
         self._taught = TeacherEmbeddings(self._batches, lambda lines: self._run(self._teacher, "en", lines)[1])
         self._contrast = contrast
         self._temperature = temperature
@@ -131,7 +132,7 @@ class Distillation:
     def _passes(self, step: int, both: bool) -> list[tuple[int, int]]:
         """Tokens of a step by text, and passes over them: one forwards, two backwards, one through a frozen body."""
         lines = self._batches[step]
-        english, foreign = (int(self._texts[side].lengths[lines].sum()) for side in ("en", "xx"))
+        english, foreign = (int(self._lengths[side][lines].sum()) for side in ("en", "xx"))
         asked = self._token_weight or not self._taught.repeats(step)
         return [(foreign, 3 if both else 2), (english, 1 if asked else 0), (english, 3 if both and self._hold else 0)]
 
@@ -141,8 +142,7 @@ class Distillation:
 
     def flop(self, step: int, both: bool) -> float:
         """See `Objective`; a token of English is counted as one of the new language."""
-        forward = flop_forward(self._foreign.model, int(self._texts["xx"].lengths.mean()), 0.0)
-        return forward * sum(tokens * passes for tokens, passes in self._passes(step, both))
+        return self._forward_flop * sum(tokens * passes for tokens, passes in self._passes(step, both))
 
 
 def untouched(english: LanguageModel) -> LanguageModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -30,7 +31,6 @@ class TeacherEmbeddings:
         self._known = np.zeros(batches.lines, bool)
         self._kept: Tensor | None = None
         self._too_large = False
-        self._home: Array | None = None
 
     def repeats(self, step: int) -> bool:
         """Whether what a step needs is there already in a run of all steps before it."""
@@ -41,7 +41,7 @@ class TeacherEmbeddings:
         if self._too_large:
             return self._embed(lines)
         missing = lines[~self._known[lines]]
-        for number in np.unique(self._homes()[missing]):
+        for number in np.unique(self._home[missing]):
             batch = self._first[number]
             made = self._embed(batch)
             if self._kept is None:
@@ -55,11 +55,15 @@ class TeacherEmbeddings:
             raise ValueError("no lines were asked for")
         return self._kept[torch.from_numpy(lines).to(self._kept.device)]
 
-    def _homes(self) -> Array:
-        """For each line the number of its batch in the first epoch."""
-        if self._home is None:
-            self._first = self._batches.epoch(0)
-            self._home = np.empty(self._known.size, np.int64)
-            for number, batch in enumerate(self._first):
-                self._home[batch] = number
-        return self._home
+    @cached_property
+    def _first(self) -> list[Array]:
+        """The batches of the first epoch."""
+        return self._batches.epoch(0)
+
+    @cached_property
+    def _home(self) -> Array:
+        """For each line the number of its batch in the first epoch, int64 (lines,)."""
+        home = np.empty(self._known.size, np.int64)
+        for number, batch in enumerate(self._first):
+            home[batch] = number
+        return home
