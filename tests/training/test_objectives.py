@@ -144,16 +144,17 @@ def test_tokens_are_pulled_to_what_they_correspond_to(encoder: LanguageModel):
         ("mlm", "token_weight", 1.0, "'distill'"),
         ("distill", "evaluations", 3, "'mlm' and 'clm'"),
         ("none", "evaluations", 3, "'mlm' and 'clm'"),
+        ("none", "encoder", "own", "'distill'"),
+        ("mlm", "encoder", "own", "'distill'"),
     ],
 )
 def test_keys_of_other_objectives_are_refused(objective, key, value, names):
-    with pytest.raises(RecipeError, match=f"training.{key} is for the objectives? {names}; this run has '{objective}'"):
+    told = f"training.{key}={value} is for the objectives? {names}; this run has '{objective}'"
+    with pytest.raises(RecipeError, match=told):
         resolve_training(TrainingRecipe(objective=objective, **{key: value}), "sentence")
 
 
-def test_an_encoder_of_its_own_is_for_distillation_and_brings_its_own_defaults():
-    with pytest.raises(RecipeError, match="encoder=own is for the objective 'distill'; 'mlm' trains one encoder"):
-        resolve_training(TrainingRecipe(objective="mlm", encoder="own"), "masked")
+def test_an_encoder_of_its_own_brings_its_own_defaults():
     own = resolve_training(TrainingRecipe(), "sentence")
     shared = resolve_training(TrainingRecipe(encoder="shared"), "sentence")
     moved = resolve_training(TrainingRecipe(encoder="shared", embeddings_share=0.5), "sentence")

@@ -75,12 +75,17 @@ def test_a_batch_too_small_for_all_processes(tmp_path: Path, ranks: Ranks, sente
 
 
 @pytest.mark.parametrize("micro_batch", [None, 1])
+@pytest.mark.parametrize("encoder", ["shared", "own"])
 def test_languages_run_out_of_sentences_at_different_steps(
-    tmp_path: Path, ranks: Ranks, sentence_model_folder, micro_batch
+    tmp_path: Path, ranks: Ranks, sentence_model_folder, micro_batch, encoder
 ):
-    """One sentence of one language is left at the end of its epoch, while the other has as many as always."""
+    """One sentence of one language is left at the end of its epoch, while the other has as many as always, or two.
+
+    In step 6 it is one and two: of two processes that take sentences one by one, the second has none of the one
+    language at first and none of the other later, and shards of bodies must come together in one order all the same.
+    """
     keys = {"objective": "distill", "model": str(sentence_model_folder), "steps": 10, "embeddings_share": 0.2,
-            "encoder": "shared", "second": 13, "micro_batch": micro_batch}  # fmt: skip
+            "encoder": encoder, "second": 13, "micro_batch": micro_batch}  # fmt: skip
     one = returned(ranks("train", 1, tmp_path / "one", **keys))
     for how in ("ddp", "fsdp"):
         two = returned(ranks("train", 2, tmp_path / how, parallel=how, **keys))

@@ -86,24 +86,22 @@ def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
     """
     objective = natural_objective(kind) if recipe.objective == "auto" else recipe.objective
     values: dict[str, object] = {"objective": objective}
-    for key, unused, fitting in (
-        ("translation_weight", 0, ("mlm",)), ("token_weight", 0, ("distill",)), ("evaluations", 1, ("mlm", "clm")),
+    for key, everywhere, fitting in (
+        ("translation_weight", (0,), ("mlm",)), ("token_weight", (0,), ("distill",)),
+        ("evaluations", (1,), ("mlm", "clm")), ("encoder", (None, "shared"), ("distill",)),
     ):  # fmt: skip
-        if getattr(recipe, key) != unused and objective not in fitting:
+        value = getattr(recipe, key)
+        if value not in everywhere and objective not in fitting:
             names = " and ".join(f"'{name}'" for name in fitting)
             raise RecipeError(
-                f"training.{key} is for the objective{'s' * (len(fitting) > 1)} {names}; this run has '{objective}'."
+                f"training.{key}={value} is for the objective{'s' * (len(fitting) > 1)} {names}; "
+                f"this run has '{objective}'."
             )
     if objective == "none":
         return recipe.model_copy(update=values)
     defaults = dict(DEFAULTS[objective])
-    encoder = recipe.encoder or str(defaults["encoder"])
     if objective == "distill":
-        defaults |= _DISTILL[encoder]
-    elif encoder == "own":
-        raise RecipeError(
-            f"training.encoder=own is for the objective 'distill'; '{objective}' trains one encoder on all languages."
-        )
+        defaults |= _DISTILL[recipe.encoder or str(defaults["encoder"])]
     values |= {name: value for name, value in defaults.items() if getattr(recipe, name) is None}
     if (recipe.steps, recipe.tokens, recipe.budget) == (None, None, None):
         values["steps"] = DEFAULT_STEPS

@@ -71,14 +71,14 @@ class Together:
 
     def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`; the losses are named as those of the parts, without the weights, equal names added up."""
-        shares = [(weight, *objective.loss(step, both, part, parts)) for weight, objective in self._weighted]
-        if any(loss.requires_grad for _, loss, _ in shares):
-            # a short batch leaves an objective without examples in some parts; where another has some, all parameters
-            # need a gradient, if only of zeros: processes that share the parts exchange the same ones
-            shares = [
-                share if share[1].requires_grad else (share[0], 0.0 * objective.loss(step, both, 0, 1)[0], {})
-                for share, (_, objective) in zip(shares, self._weighted, strict=True)
-            ]
+        shares = []
+        for weight, objective in self._weighted:
+            loss, losses = objective.loss(step, both, part, parts)
+            if not loss.requires_grad:
+                # a short batch leaves this part no example. Its parameters still need a gradient, if only of zeros, and
+                # now: processes that share the parts, and the parameters, run through the models in one order
+                loss, losses = 0.0 * objective.loss(step, both, 0, 1)[0], {}
+            shares.append((weight, loss, losses))
         total = torch.stack([weight * loss for weight, loss, _ in shares]).sum()
         named: dict[str, Tensor] = {}
         for _, _, losses in shares:
