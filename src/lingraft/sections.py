@@ -274,6 +274,12 @@ class TrainingRecipe(Section):
         1.0, "weight", "of telling the right English sentence from the others of the batch (`distill`)", ge=0
     )
     temperature: float = key(0.05, "cosine", "temperature of that choice (`distill`)", gt=0)
+    subword_regularization: float | None = key(
+        None, "probability",
+        "that a token of the new language is replaced by two that spell the same, anew in every step, so that pieces "
+        "of words are learnt, too (`distill`); without it 0.2, and 0 leaves it out",
+        ge=0, lt=1,
+    )  # fmt: skip
     head_steps: int = key(200, "steps", "that warm up a fresh head (`mlm`) before anything else", ge=0)
     precision: Literal["auto", "float32", "bf16", "fp16"] = key(
         "auto",

@@ -48,11 +48,13 @@ def encoder(sentence_model_folder) -> LanguageModel:
     return load_model(sentence_model_folder)
 
 
-def distillation(source: LanguageModel, target: LanguageModel, contrast: float, batch_size: int = 8) -> Distillation:
+def distillation(
+    source: LanguageModel, target: LanguageModel, contrast: float, batch_size: int = 8, **more: float
+) -> Distillation:
     lines = tiny.english_lines(40)
     texts = [framed(model, encode(model.tokenizer, lines)) for model in (source, target)]
     return Distillation(
-        source, target, *texts, batch_size=batch_size, contrast=contrast, temperature=0.05, seed=0, device=CPU
+        source, target, *texts, batch_size=batch_size, contrast=contrast, temperature=0.05, seed=0, device=CPU, **more
     )
 
 
@@ -171,14 +173,13 @@ def test_the_teacher_is_asked_once_a_sentence_and_answers_the_same_after_a_resum
 
     def watched() -> Distillation:
         objective = distillation(source, target, contrast=1.0)
-        run = objective._run
+        english = objective._english_of
 
-        def counted(model, side, lines):
-            if model is objective._teacher:
-                asked.append(lines)
-            return run(model, side, lines)
+        def counted(lines: np.ndarray) -> list[np.ndarray]:
+            asked.append(lines)
+            return english(lines)
 
-        monkeypatch.setattr(objective, "_run", counted)
+        monkeypatch.setattr(objective, "_english_of", counted)
         return objective
 
     objective = watched()
@@ -194,6 +195,26 @@ def test_the_teacher_is_asked_once_a_sentence_and_answers_the_same_after_a_resum
     assert [float(later.loss(step, both=False)[0].detach()) for step in range(steps // 2, steps)] == losses[
         steps // 2 :
     ]
+
+
+def test_segmentations_of_a_step_are_the_same_in_any_parts_and_other_ones_than_before(encoder: LanguageModel):
+    """Each line is read in pieces that spell it; what a step runs through the encoder is counted with them."""
+    source, target = pair_of_models(encoder)
+    plain, sampled, again = (distillation(source, target, 1.0, subword_regularization=rate) for rate in (0.0, 0.5, 0.5))
+    per_epoch = plain._batches.per_epoch
+    lengths = []
+    for step in (0, per_epoch, 2 * per_epoch - 1):
+        whole = float(sampled.loss(step, both=False)[0].detach())
+        parts = [float(again.loss(step, False, part, 3)[0].detach()) for part in reversed(range(3))]
+        assert sum(parts) == pytest.approx(whole, abs=1e-5)
+        assert whole != pytest.approx(float(plain.loss(step, both=False)[0].detach()), abs=1e-5)
+        lengths.append(sampled.tokens(step, False) - plain.tokens(step, False))
+    assert min(lengths) > 10
+    line = sampled._batches[0][0]
+    seen = {tuple(sampled._foreign_of(0)[0])}
+    for step in range(per_epoch, 8 * per_epoch):
+        seen |= {tuple(sampled._foreign_of(step)[k]) for k in np.flatnonzero(sampled._batches[step] == line)}
+    assert len(seen) > 4
 
 
 def test_embeddings_that_take_too_much_memory_are_not_kept(encoder: LanguageModel, monkeypatch: pytest.MonkeyPatch):

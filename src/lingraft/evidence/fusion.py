@@ -24,6 +24,7 @@ from scipy import sparse
 from transformers import PreTrainedTokenizerBase
 
 from ..vocabulary import all_special_ids, special_ids, special_rows, tokenizer_hash
+from .backoff import backoff_evidence
 from .rows import Array, Evidence
 from .spelling import spelling_evidence
 from .table import Provenance, TranslationTable
@@ -55,6 +56,7 @@ TRUST: Mapping[Provenance, Trust] = MappingProxyType(
         Provenance.vectors: Trust(rate=0.01, most=0.3),
         Provenance.overlap: Trust(),
         Provenance.composition: Trust(rate=0.1),
+        Provenance.backoff: Trust(most=1.0),
     }
 )
 
@@ -68,7 +70,8 @@ def build_table(
     """The translation table of all that is known of the two vocabularies.
 
     source, target: the tokenizers whose tokens are the columns and the rows. evidence: of bitext, lexicons and vectors;
-    what the tokens' spelling says is added to it. trust: of every kind of evidence.
+    what the tokens' spelling says is added to it, and then what all of that says of the tokens that a token is a piece
+    of. trust: of every kind of evidence.
 
     Special tokens stand for the source's token of the same role, or of the same text, whatever the evidence says. The
     provenance of a row is the source with the largest weight in it; a token that no source knows is ``fallback``.
@@ -81,14 +84,26 @@ def build_table(
     heaviest = np.zeros(shape[0])
     provenance = np.full(shape[0], Provenance.fallback, np.uint8)
     mixed: Any = sparse.csr_matrix(shape, dtype=np.float64)
-    for one in [*evidence, *spelling_evidence(source, target)]:
+
+    def add(one: Evidence) -> None:
+        nonlocal mixed, heaviest, total
         if one.matrix.shape != shape:
             raise ValueError(f"evidence of shape {one.matrix.shape} for vocabularies of {shape}")
         weight = np.where(open_rows, trust[one.kind].weight(one.strength), 0.0)
         mixed = mixed + sparse.diags(weight) @ one.matrix
         provenance[weight > heaviest] = one.kind
         heaviest = np.maximum(heaviest, weight)
-        total += weight
+        total = total + weight
+
+    for one in evidence:
+        add(one)
+    observed = total
+    overlap, composition = spelling_evidence(source, target)
+    add(overlap)
+    add(composition)
+    # what the source has itself needs no help: a language that is grafted onto itself stays as it is
+    needy = overlap.strength < 1
+    add(backoff_evidence(target, needy, _normalised(mixed.tocsr(copy=True), total), observed))
     mixed = _normalised(mixed.tocsr(), total)
     rows, columns = list(special), list(special.values())
     provenance[rows] = Provenance.special

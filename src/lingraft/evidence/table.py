@@ -29,6 +29,7 @@ class Provenance(IntEnum):
     overlap = 4
     composition = 5
     special = 6
+    backoff = 7
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ NEW, ENGLISH, GREY, INK = "#b4451f", "#2f5d8a", "#8a8f98", "#3b4048"
 #: by provenance, in the order in which bars are stacked
 PROVENANCE = {
     "bitext": "#2f5d8a", "lexicon": "#4f8f7b", "vectors": "#8e7cc3", "overlap": "#d0a13a", "composition": "#c98a5a",
-    "special": "#b9bec6", "fallback": "#b3282d",
+    "backoff": "#a9746e", "special": "#b9bec6", "fallback": "#b3282d",
 }  # fmt: skip
 
 #: by state of the model

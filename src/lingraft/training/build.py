@@ -33,14 +33,16 @@ from .translation import TranslationModelling
 
 #: what the recipe leaves open, by objective
 DEFAULTS: dict[str, dict[str, float | int | str]] = {
-    "distill": {"batch_size": 64, "encoder": "own", "embedding_learning_rate": 3e-3},
+    "distill": {
+        "batch_size": 64, "encoder": "own", "embedding_learning_rate": 3e-3, "subword_regularization": 0.2,
+    },
     "mlm": {
         "batch_size": 16, "encoder": "shared", "embeddings_share": 0.3, "learning_rate": 1e-4,
-        "embedding_learning_rate": 1e-3,
+        "embedding_learning_rate": 1e-3, "subword_regularization": 0.0,
     },
     "clm": {
         "batch_size": 8, "encoder": "shared", "embeddings_share": 0.3, "learning_rate": 5e-5,
-        "embedding_learning_rate": 5e-4,
+        "embedding_learning_rate": 5e-4, "subword_regularization": 0.0,
     },
 }  # fmt: skip
 
@@ -89,6 +91,7 @@ def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
     for key, everywhere, fitting in (
         ("translation_weight", (0,), ("mlm",)), ("token_weight", (0,), ("distill",)),
         ("evaluations", (1,), ("mlm", "clm")), ("encoder", (None, "shared"), ("distill",)),
+        ("subword_regularization", (None, 0), ("distill",)),
     ):  # fmt: skip
         value = getattr(recipe, key)
         if value not in everywhere and objective not in fitting:
@@ -250,6 +253,7 @@ def distillation_trainer(
             contrast=recipe.contrast, temperature=recipe.temperature, seed=seed + draws(number), device=device,
             token_weight=recipe.token_weight, table=tables[name].matrix if name in tables else None, name=name,
             teacher=teacher, languages=len(targets), hold=recipe.encoder != "own",
+            subword_regularization=_decided(recipe.subword_regularization),
         )
         for number, (name, model) in enumerate(targets.items())
     ]  # fmt: skip

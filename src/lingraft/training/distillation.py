@@ -17,8 +17,12 @@ from ..vocabulary import frame
 from .data import Array, LengthBatches, pad
 from .encoder import flop_forward
 from .language_modelling import special_tokens
+from .segmentation import Segmentations
 from .teacher import TeacherEmbeddings
 from .timing import Stopwatch
+
+#: random numbers of `Segmentations` are others than those of `LengthBatches`
+_SEGMENTING = 1
 
 
 class Distillation:
@@ -33,6 +37,9 @@ class Distillation:
     to: the mean of their last hidden states under p(English token | foreign token) of the translation table among the
     tokens of the sentence, compared by cosine. table: that matrix, CSR (foreign tokens, English tokens).
 
+    subword_regularization: with this probability a foreign token is replaced by two that spell it (`Segmentations`),
+    anew in every step.
+
     name: of the new language, in ``loss_NAME``, ``cosine_NAME`` and ``tokens_NAME``. teacher: the untouched English
     model where there is one already; otherwise English as it is now is copied. languages: how many new languages a run
     has, each with a distillation of its own; each then shows its part of ``loss_en``, the mean over them.
@@ -43,6 +50,7 @@ class Distillation:
         foreign_text: TokenSequences, *, batch_size: int, contrast: float, temperature: float, seed: int,
         device: torch.device, token_weight: float = 0.0, table: sparse.csr_matrix | None = None, name: str = ONLY,
         teacher: LanguageModel | None = None, languages: int = 1, hold: bool = True,
+        subword_regularization: float = 0.0,
     ) -> None:  # fmt: skip
         self._name = name
         self._languages = languages
@@ -54,12 +62,19 @@ class Distillation:
         self._lengths = {side: text.lengths for side, text in self._texts.items()}
         self._batches = LengthBatches(np.maximum(self._lengths["en"], self._lengths["xx"]), batch_size, seed)
         self._forward_flop = flop_forward(foreign.model, int(self._lengths["xx"].mean()), 0.0)
-        self._taught = TeacherEmbeddings(self._batches, lambda lines: self._run(self._teacher, "en", lines)[1])
+        self._taught = TeacherEmbeddings(
+            self._batches, lambda lines: self._run(self._teacher, self._english_of(lines))[1]
+        )
         self._contrast = contrast
         self._temperature = temperature
         self._device = device
         #: time spent on making batches, for the meter
         self.waiting = Stopwatch()
+        self._segmentations = (
+            Segmentations(foreign.tokenizer, subword_regularization) if subword_regularization else None
+        )
+        self._seed = seed
+        self._segmented: tuple[int, list[Array]] = (-1, [])
         self._token_weight = token_weight
         if token_weight and table is None:
             raise ValueError("tokens are pulled by a translation table, and none is given")
@@ -68,11 +83,24 @@ class Distillation:
             (~special_tokens(foreign)).astype(np.float32)
         ) @ sparse.csr_array(table)  # fmt: skip
 
-    def _run(self, model: LanguageModel, side: str, lines: Array) -> tuple[Tensor, Tensor]:
+    def _english_of(self, lines: Array) -> list[Array]:
+        return [self._texts["en"][line] for line in lines]
+
+    def _foreign_of(self, step: int) -> list[Array]:
+        """The foreign sentences of a step's whole batch, segmented anew where that is asked for."""
+        if self._segmented[0] != step:
+            with self.waiting:
+                text = [self._texts["xx"][line] for line in self._batches[step]]
+                if self._segmentations:
+                    random = np.random.default_rng([self._seed, step, _SEGMENTING])
+                    text = self._segmentations.sample(text, self._foreign.max_length, random)
+            self._segmented = (step, text)
+        return self._segmented[1]
+
+    def _run(self, model: LanguageModel, text: list[Array]) -> tuple[Tensor, Tensor]:
         """Last hidden states (lines, length, width) and unit sentence embeddings (lines, width)."""
-        text = self._texts[side]
         with self.waiting:
-            padded = pad([text[line] for line in lines], model.tokenizer.pad_token_id or 0)
+            padded = pad(text, model.tokenizer.pad_token_id or 0)
         ids, mask = (torch.from_numpy(part).to(self._device) for part in padded)
         hidden = model.model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
         return hidden, F.normalize(model.pool(hidden, ids, mask).float(), dim=-1)
@@ -84,45 +112,46 @@ class Distillation:
         share = mine.size / lines.size
         if not mine.size:
             return torch.zeros((), device=self._device), {}
+        sentences = self._foreign_of(step)[mine[0] : mine[-1] + 1]
         with torch.no_grad():
             if self._token_weight:
-                teacher_hidden, everyone = self._run(self._teacher, "en", lines)
+                teacher_hidden, everyone = self._run(self._teacher, self._english_of(lines))
             else:
                 everyone = self._taught[lines]
         chosen = torch.from_numpy(mine).to(self._device)
         teacher = everyone[chosen]
-        student_hidden, student = self._run(self._foreign, "xx", lines[mine])
+        student_hidden, student = self._run(self._foreign, sentences)
         cosine = (student * teacher).sum(-1)
         loss = 2 * (1 - cosine.mean())
         if self._contrast and lines.size > 1:
             loss = loss + self._contrast * F.cross_entropy(student @ everyone.T / self._temperature, chosen)
         losses = {f"loss_{self._name}": share * loss.detach(), f"cosine_{self._name}": share * cosine.detach().mean()}
         if self._token_weight:
-            apart = self._token_distance(student_hidden, teacher_hidden[chosen], lines[mine])
+            apart = self._token_distance(student_hidden, teacher_hidden[chosen], sentences, lines[mine])
             losses[f"tokens_{self._name}"] = share * apart.detach()
             loss = loss + self._token_weight * apart
         if both and self._hold:
-            _, held = self._run(self._english, "en", lines[mine])
+            _, held = self._run(self._english, self._english_of(lines[mine]))
             anchor = 2 * (1 - (held * teacher).sum(-1).mean())
             losses["loss_en"] = share * anchor.detach() / self._languages
             loss = loss + anchor
         return share * loss, losses
 
-    def _token_distance(self, student: Tensor, teacher: Tensor, lines: Array) -> Tensor:
+    def _token_distance(self, student: Tensor, teacher: Tensor, sentences: list[Array], lines: Array) -> Tensor:
         """Mean over sentences of the mean of 2 (1 - cosine) between foreign tokens and what they correspond to."""
         with self.waiting:
-            shares = self._correspondence(lines, student.shape[1], teacher.shape[1])
+            shares = self._correspondence(sentences, lines, student.shape[1], teacher.shape[1])
         weights = torch.from_numpy(shares).to(student.device)
         wanted = torch.bmm(weights.to(teacher.dtype), teacher)
         known = weights.sum(-1) > 0
         apart = 2 * (1 - F.cosine_similarity(student.float(), wanted.float(), dim=-1)) * known
         return (apart.sum(1) / known.sum(1).clamp(min=1)).mean()
 
-    def _correspondence(self, lines: Array, foreign: int, english: int) -> Array:
+    def _correspondence(self, sentences: list[Array], lines: Array, foreign: int, english: int) -> Array:
         """Share of each English token in each foreign one, float32 (lines, foreign, english); a row sums to 1 or 0."""
         weights = np.zeros((lines.size, foreign, english), np.float32)
-        for row, line in enumerate(lines):
-            theirs, ours = self._texts["xx"][line], self._texts["en"][line]
+        for row, (theirs, line) in enumerate(zip(sentences, lines, strict=True)):
+            ours = self._texts["en"][line]
             # a token that occurs twice has its share split between its places by the normalisation below
             found = self._table[theirs][:, ours].toarray()  # type: ignore[index]
             weights[row, : theirs.size, : ours.size] = found
@@ -132,7 +161,8 @@ class Distillation:
     def _passes(self, step: int, both: bool) -> list[tuple[int, int]]:
         """Tokens of a step by text, and passes over them: one forwards, two backwards, one through a frozen body."""
         lines = self._batches[step]
-        english, foreign = (int(self._lengths[side][lines].sum()) for side in ("en", "xx"))
+        english = int(self._lengths["en"][lines].sum())
+        foreign = sum(sentence.size for sentence in self._foreign_of(step))
         asked = self._token_weight or not self._taught.repeats(step)
         return [(foreign, 3 if both else 2), (english, 1 if asked else 0), (english, 3 if both and self._hold else 0)]
 

@@ -1,5 +1,6 @@
 """Tokenizers: training the new language's, special tokens by role, and the identity of tokens across notations."""
 
+from .cuts import TokenCuts, token_cuts
 from .fertility import text_counts
 from .renumber import renumbered, with_chat_template, with_padding_at
 from .special import ROLES, all_special_ids, same_special_tokens, special_ids, special_rows
@@ -9,6 +10,7 @@ from .train import DEFAULT_SIZE, frame, keep_accents, plain_backend, train_token
 __all__ = [
     "DEFAULT_SIZE",
     "ROLES",
+    "TokenCuts",
     "TokenIdentity",
     "all_special_ids",
     "backend_json",
@@ -22,6 +24,7 @@ __all__ = [
     "special_ids",
     "special_rows",
     "text_counts",
+    "token_cuts",
     "token_identities",
     "tokenizer_hash",
     "train_tokenizer",

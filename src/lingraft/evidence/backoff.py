@@ -1,0 +1,49 @@
+"""Evidence from the tokens that a token is a piece of: what little is known of it leans on what is known of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from transformers import PreTrainedTokenizerBase
+
+from ..vocabulary import token_cuts
+from .rows import Array, Evidence
+from .table import Provenance
+
+#: counterparts that are a smaller share of a row than this are left out: a piece of a thousand words has thousands
+_MIN_SHARE = 0.003
+
+
+def backoff_evidence(
+    target: PreTrainedTokenizerBase, needy: Array, rows: sparse.csr_matrix, strength: Array
+) -> Evidence:
+    """The mean of the rows of all tokens that are cut into a token and another one.
+
+    So ``##books`` has something of ``mybooks`` and ``thebooks``: words that the bitext has not are spelled by pieces
+    that it hardly has by themselves. Every token has one vote, however often it was seen, as in the back-off of Kneser
+    & Ney (1995): a piece is known by how many words it makes.
+
+    needy: bool, shape (V_target,), the tokens that get such a row. rows: CSR float64, shape (V_target, V_source), what
+    is known of the target's tokens; they sum to 1 or are empty. strength: float64, shape (V_target,), observations of a
+    token in the new language, which its spelling is not; below 1 they are as much of a vote. The evidence's strength is
+    the number of votes.
+    """
+    size = rows.shape[0]
+    if not strength.any():
+        return Evidence(Provenance.backoff, sparse.csr_matrix(rows.shape, dtype=np.float64), np.zeros(size))
+    cuts = token_cuts(target)
+    whole = np.repeat(np.arange(size), cuts.number)
+    vote = np.minimum(strength, 1.0)[whole]
+    piece = np.concatenate([cuts.left, cuts.right])
+    whole, vote = np.tile(whole, 2), np.tile(vote, 2)
+    used = needy[piece] & (vote > 0)
+    votes: Any = sparse.csr_matrix((vote[used], (piece[used], whole[used])), shape=(size, size))
+    number = np.asarray(votes.sum(axis=1)).ravel()
+    mean = sparse.csr_matrix(sparse.diags(1 / np.where(number > 0, number, 1.0)) @ votes @ rows)
+    mean.data[mean.data < _MIN_SHARE] = 0
+    mean.eliminate_zeros()
+    sums = np.asarray(mean.sum(axis=1)).ravel()
+    mean = sparse.csr_matrix(sparse.diags(1 / np.where(sums > 0, sums, 1.0)) @ mean)
+    return Evidence(Provenance.backoff, mean, np.where(sums > 0, number, 0.0))

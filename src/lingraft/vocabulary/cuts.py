@@ -1,0 +1,54 @@
+"""Which tokens spell another one, two by two, whatever the tokenizer's notation."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from .tokens import TokenIdentity, backend_json, notation, token_identities
+
+Array = np.ndarray[Any, Any]
+
+
+class TokenCuts(NamedTuple):
+    """All ways to cut a token between two of its characters that leave a token on both sides.
+
+    number: int64 (tokens,), how many each token has; 0 for special tokens. first: int64 (tokens,), where a token's
+    begin in the others. left, right: int64 (cuts,), the two tokens.
+    """
+
+    number: Array
+    first: Array
+    left: Array
+    right: Array
+
+
+def token_cuts(tokenizer: PreTrainedTokenizerBase) -> TokenCuts:
+    """The cuts of every token id below ``len(tokenizer)``, each token's from its beginning to its end.
+
+    Parts of a character are not cut. tokenizer: of any kind.
+    """
+    identities = token_identities(tokenizer)
+    marks_ends = notation(backend_json(tokenizer)) == "suffix"
+    index: dict[TokenIdentity, int] = {}
+    for token, identity in enumerate(identities):
+        if identity is not None:
+            index.setdefault(identity, token)
+    number = np.zeros(len(identities), np.int64)
+    pairs: list[tuple[int, int]] = []
+    for token, identity in enumerate(identities):
+        if identity is None or identity.lone_byte:
+            continue
+        text, mark = identity.text, identity.starts_word
+        for place in range(1, len(text)):
+            if text[place] & 0xC0 == 0x80:  # inside a character
+                continue
+            left = index.get(TokenIdentity(text[:place], mark and not marks_ends))
+            right = index.get(TokenIdentity(text[place:], mark and marks_ends))
+            if left is not None and right is not None:
+                pairs.append((left, right))
+                number[token] += 1
+    both = np.array(pairs, np.int64).reshape(-1, 2)
+    return TokenCuts(number, np.cumsum(number) - number, both[:, 0], both[:, 1])
