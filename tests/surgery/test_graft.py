@@ -75,7 +75,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     order[order.index(pad)], order[pad] = order[pad], pad
     foreign = tiny.renumbered(foreign, order)
     table = build_table(english, foreign, [bitext_evidence(bitext_counts(pairs, english, foreign)[0], english)])
-    assert table.shares()["fallback"] > 0.005
+    assert "fallback" in table.shares()
     return Case(request.param, from_transformers(noisy(make(english, **options)), english), foreign, table)
 
 
