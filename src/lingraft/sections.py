@@ -277,7 +277,7 @@ class TrainingRecipe(Section):
     subword_regularization: float | None = key(
         None, "probability",
         "that a token of the new language is replaced by two that spell the same, anew in every step, so that pieces "
-        "of words are learnt, too (`distill`); without it 0.2, and 0 leaves it out",
+        "of words are learnt, too (`distill`); without it 0.1, and 0 leaves it out",
         ge=0, lt=1,
     )  # fmt: skip
     head_steps: int = key(200, "steps", "that warm up a fresh head (`mlm`) before anything else", ge=0)

@@ -34,7 +34,7 @@ from .translation import TranslationModelling
 #: what the recipe leaves open, by objective
 DEFAULTS: dict[str, dict[str, float | int | str]] = {
     "distill": {
-        "batch_size": 64, "encoder": "own", "embedding_learning_rate": 3e-3, "subword_regularization": 0.2,
+        "batch_size": 64, "encoder": "own", "embedding_learning_rate": 3e-3, "subword_regularization": 0.1,
     },
     "mlm": {
         "batch_size": 16, "encoder": "shared", "embeddings_share": 0.3, "learning_rate": 1e-4,
