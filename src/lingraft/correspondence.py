@@ -36,6 +36,9 @@ _log = logging.getLogger("lingraft")
 #: lines of text that statistics look at
 _SAMPLE = 2000
 
+#: goes up when the same evidence makes another table, so that a run folder's old one is not taken for it
+_MADE_AS = 2
+
 #: of more text than this a vocabulary is trained on a sample
 _VOCABULARY_BYTES = 1 << 28
 
@@ -132,8 +135,8 @@ def make_table(
     recipe, given = inputs.recipe.evidence, inputs.given
     vectors = _vector_files(cache, inputs, source, vocabulary, corpus, english, update)
     trained = english.key if given.vectors == TRAIN else None
-    key = [inputs.corpus_key, vocabulary.key, tokenizer_key(source), recipe.min_count, recipe.alignment.model_dump(),
-           list(inputs.evidence.values()), trained]  # fmt: skip
+    key = [_MADE_AS, inputs.corpus_key, vocabulary.key, tokenizer_key(source), recipe.min_count,
+           recipe.alignment.model_dump(), list(inputs.evidence.values()), trained]  # fmt: skip
 
     def make(folder: Path) -> None:
         sources = Sources(

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 import tiny
 from lingraft.evidence import Evidence, Provenance, bitext_counts, bitext_evidence, build_table
-from lingraft.evidence.backoff import backoff_evidence
+from lingraft.evidence.backoff import backoff_evidence, pieces_of
 from lingraft.vocabulary import token_cuts, token_identities, train_tokenizer
 from spelled import bert_like, row
 
@@ -32,8 +32,7 @@ def test_a_piece_that_was_never_seen_has_the_mean_of_its_wholes_each_with_one_vo
     assert row(table, TARGET, SOURCE, "твой") == ("backoff", {"house": pytest.approx(1.0)})
     assert row(table, TARGET, SOURCE, "дом") == ("fallback", {}), "it is a piece of nothing: another place in the word"
     assert row(table, TARGET, SOURCE, "щ") == ("fallback", {})
-    # by no more than the one link that all wholes together are worth
-    assert table.evidence[TARGET.convert_tokens_to_ids("##дом")] == pytest.approx(1.0)
+    assert table.evidence[TARGET.convert_tokens_to_ids("##дом")] == 0, "nothing was observed of it"
     assert table.evidence[TARGET.convert_tokens_to_ids("мойдом")] == pytest.approx(100.0)
 
 
@@ -72,10 +71,9 @@ def test_every_kind_of_tokenizer_by_brute_force(any_tokenizer: PreTrainedTokeniz
     dense, votes = evidence.matrix.toarray(), np.minimum(evidence.strength, 1.0)
     wanted, number = np.zeros_like(dense), np.zeros(len(target))
     for whole, cuts in enumerate(brute_cuts(target)):
-        for pair in cuts:
-            for piece in pair:
-                wanted[piece] += votes[whole] * dense[whole]
-                number[piece] += votes[whole]
+        for piece in {piece for pair in cuts for piece in pair}:
+            wanted[piece] += votes[whole] * dense[whole]
+            number[piece] += votes[whole]
     wanted /= np.maximum(number, 1e-12)[:, None]
     wanted[wanted < 0.003] = 0
     wanted /= np.maximum(wanted.sum(1), 1e-12)[:, None]
@@ -115,3 +113,15 @@ def test_cuts_are_all_there_are(any_tokenizer: PreTrainedTokenizerFast) -> None:
     for token, wanted in enumerate(brute_cuts(any_tokenizer)):
         part = slice(cuts.first[token], cuts.first[token] + cuts.number[token])
         assert sorted(zip(cuts.left[part], cuts.right[part], strict=True)) == sorted(wanted)
+
+
+def test_added_tokens_are_neither_cut_nor_pieces() -> None:
+    tokenizer = bert_like(["мой", "##дом"])
+    tokenizer.add_tokens(["мойдом", "твойдом", "твой"])
+    assert token_cuts(tokenizer).number.sum() == 0
+
+
+def test_pieces_of_what_is_known() -> None:
+    known = np.zeros(len(TARGET), bool)
+    known[TARGET.convert_tokens_to_ids("твойдом")] = True
+    assert TARGET.convert_ids_to_tokens(np.flatnonzero(pieces_of(TARGET, known)).tolist()) == ["твой", "##дом"]

@@ -74,8 +74,8 @@ def case(request: pytest.FixtureRequest) -> Case:
     pad = foreign.pad_token_id  # stays: RoBERTa numbers positions from it on
     order[order.index(pad)], order[pad] = order[pad], pad
     foreign = tiny.renumbered(foreign, order)
-    table = build_table(english, foreign, [bitext_evidence(bitext_counts(pairs, english, foreign)[0], english)])
-    assert "fallback" in table.shares()
+    table = build_table(english, foreign, [bitext_evidence(bitext_counts(pairs[:20], english, foreign)[0], english)])
+    assert table.shares()["fallback"] > 0.02
     return Case(request.param, from_transformers(noisy(make(english, **options)), english), foreign, table)
 
 

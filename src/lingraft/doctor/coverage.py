@@ -15,6 +15,7 @@ from ..corpus import split_bitext
 from ..correspondence import given_tokenizer
 from ..errors import CorpusError
 from ..evidence import check_direction, encode, lexicon_text, read_lexicons
+from ..evidence.backoff import pieces_of
 from ..evidence.spelling import spelling_evidence
 from ..evidence.vectors import read_vectors
 from ..recipe import TRAIN, Given, VocabularyRecipe
@@ -122,8 +123,11 @@ def coverage_findings(
     if given.vectors:
         known["vectors"] = _in_vectors(given.vectors, target, counts)
         solid |= known["vectors"]
+    observed = np.logical_or.reduce(list(known.values()))
     overlap, composition = spelling_evidence(source, target)
-    known |= {"overlap": overlap.strength >= 1, "composition": composition.known}
+    known |= {
+        "overlap": overlap.strength >= 1, "composition": composition.known, "backoff": pieces_of(target, observed),
+    }  # fmt: skip
     solid |= known["overlap"]
     special = np.zeros(size, bool)
     special[list(all_special_ids(target))] = True

@@ -35,9 +35,10 @@ def backoff_evidence(
         return Evidence(Provenance.backoff, sparse.csr_matrix(rows.shape, dtype=np.float64), np.zeros(size))
     cuts = token_cuts(target)
     whole = np.repeat(np.arange(size), cuts.number)
-    vote = np.minimum(strength, 1.0)[whole]
     piece = np.concatenate([cuts.left, cuts.right])
-    whole, vote = np.tile(whole, 2), np.tile(vote, 2)
+    # a whole that has a piece in two of its cuts votes once
+    piece, whole = np.unique(np.stack([piece, np.tile(whole, 2)]), axis=1)
+    vote = np.minimum(strength, 1.0)[whole]
     used = needy[piece] & (vote > 0)
     votes: Any = sparse.csr_matrix((vote[used], (piece[used], whole[used])), shape=(size, size))
     number = np.asarray(votes.sum(axis=1)).ravel()
@@ -47,3 +48,13 @@ def backoff_evidence(
     sums = np.asarray(mean.sum(axis=1)).ravel()
     mean = sparse.csr_matrix(sparse.diags(1 / np.where(sums > 0, sums, 1.0)) @ mean)
     return Evidence(Provenance.backoff, mean, np.where(sums > 0, number, 0.0))
+
+
+def pieces_of(target: PreTrainedTokenizerBase, known: Array) -> Array:
+    """Which tokens are pieces of tokens that are known: bool, shape (V_target,), as ``known`` is."""
+    cuts = token_cuts(target)
+    whole = np.repeat(known, cuts.number)
+    result = np.zeros(known.size, bool)
+    result[cuts.left[whole]] = True
+    result[cuts.right[whole]] = True
+    return result

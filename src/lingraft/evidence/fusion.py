@@ -103,6 +103,7 @@ def build_table(
     add(composition)
     # what the source has itself needs no help: a language that is grafted onto itself stays as it is
     needy = overlap.strength < 1
+    evident = total  # what a row rests on; what is known of other tokens is none of it
     add(backoff_evidence(target, needy, _normalised(mixed.tocsr(copy=True), total), observed))
     mixed = _normalised(mixed.tocsr(), total)
     rows, columns = list(special), list(special.values())
@@ -111,7 +112,7 @@ def build_table(
     matrix = sparse.csr_matrix(mixed + fixed, dtype=np.float32)
     matrix.sort_indices()
     return TranslationTable(
-        matrix, provenance, total.astype(np.float32), tokenizer_hash(source), tokenizer_hash(target)
+        matrix, provenance, evident.astype(np.float32), tokenizer_hash(source), tokenizer_hash(target)
     )
 
 

@@ -73,6 +73,8 @@ class Distillation:
         self._segmentations = (
             Segmentations(foreign.tokenizer, subword_regularization) if subword_regularization else None
         )
+        #: segmentations need no more memory than the longest sentence does by itself
+        self._longest = int(self._lengths["xx"].max())
         self._seed = seed
         self._segmented: tuple[int, list[Array]] = (-1, [])
         self._token_weight = token_weight
@@ -93,7 +95,7 @@ class Distillation:
                 text = [self._texts["xx"][line] for line in self._batches[step]]
                 if self._segmentations:
                     random = np.random.default_rng([self._seed, step, _SEGMENTING])
-                    text = self._segmentations.sample(text, self._foreign.max_length, random)
+                    text = self._segmentations.sample(text, self._longest, random)
             self._segmented = (step, text)
         return self._segmented[1]
 

@@ -77,7 +77,7 @@ class Together:
             if not loss.requires_grad:
                 # a short batch leaves this part no example. Its parameters still need a gradient, if only of zeros, and
                 # now: processes that share the parts, and the parameters, run through the models in one order
-                loss, losses = 0.0 * objective.loss(step, both, 0, 1)[0], {}
+                loss, losses = 0.0 * objective.loss(step, both, 0, parts)[0], {}
             shares.append((weight, loss, losses))
         total = torch.stack([weight * loss for weight, loss, _ in shares]).sum()
         named: dict[str, Tensor] = {}

@@ -166,7 +166,7 @@ class _Loss(nn.Module):
         if not loss.requires_grad:
             # the last batch of an epoch may have fewer examples than there are parts; gradients are summed only if all
             # processes have some of the same parameters
-            loss, named = 0.0 * self._loss(step, both, 0, 1)[0], {}
+            loss, named = 0.0 * self._loss(step, both, 0, parts)[0], {}
         return self._processes * loss, named
 
 

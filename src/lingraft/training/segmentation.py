@@ -28,7 +28,10 @@ class Segmentations:
         self._cuts = token_cuts(tokenizer)
 
     def sample(self, lines: list[Array], longest: int, random: np.random.Generator) -> list[Array]:
-        """Lines of ids, each in a segmentation of its own; none gets longer than ``longest`` tokens by that."""
+        """Lines of ids, each in a segmentation of its own; none gets longer than ``longest`` tokens by that.
+
+        So of a line that is nearly as long only the first tokens are cut.
+        """
         sizes = np.array([line.size for line in lines], np.int64)
         if not sizes.sum():
             return lines

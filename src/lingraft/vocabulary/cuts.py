@@ -28,10 +28,16 @@ class TokenCuts(NamedTuple):
 def token_cuts(tokenizer: PreTrainedTokenizerBase) -> TokenCuts:
     """The cuts of every token id below ``len(tokenizer)``, each token's from its beginning to its end.
 
-    Parts of a character are not cut. tokenizer: of any kind.
+    Parts of a character are not cut, nor tokens that were added to the vocabulary, which a text either has or has not.
+    tokenizer: of any kind; one of whole words has no cuts.
     """
-    identities = token_identities(tokenizer)
-    marks_ends = notation(backend_json(tokenizer)) == "suffix"
+    state = backend_json(tokenizer)
+    marks_ends = notation(state) == "suffix"
+    added = {token["id"] for token in state["added_tokens"]}
+    identities = [
+        None if token in added or state["model"]["type"] == "WordLevel" else identity
+        for token, identity in enumerate(token_identities(tokenizer))
+    ]
     index: dict[TokenIdentity, int] = {}
     for token, identity in enumerate(identities):
         if identity is not None:
