@@ -9,7 +9,7 @@ from scipy import sparse
 from transformers import PreTrainedTokenizerBase
 
 from ..vocabulary import token_cuts
-from .rows import Array, Evidence
+from .rows import Array, Evidence, normalised
 from .table import Provenance
 
 #: counterparts that are a smaller share of a row than this are left out: a piece of a thousand words has thousands
@@ -42,12 +42,8 @@ def backoff_evidence(
     used = needy[piece] & (vote > 0)
     votes: Any = sparse.csr_matrix((vote[used], (piece[used], whole[used])), shape=(size, size))
     number = np.asarray(votes.sum(axis=1)).ravel()
-    mean = sparse.csr_matrix(sparse.diags(1 / np.where(number > 0, number, 1.0)) @ votes @ rows)
-    mean.data[mean.data < _MIN_SHARE] = 0
-    mean.eliminate_zeros()
-    sums = np.asarray(mean.sum(axis=1)).ravel()
-    mean = sparse.csr_matrix(sparse.diags(1 / np.where(sums > 0, sums, 1.0)) @ mean)
-    return Evidence(Provenance.backoff, mean, np.where(sums > 0, number, 0.0))
+    mean = normalised(sparse.csr_matrix(votes @ rows), number, _MIN_SHARE)
+    return Evidence(Provenance.backoff, mean, np.where(np.diff(mean.indptr) > 0, number, 0.0))
 
 
 def pieces_of(target: PreTrainedTokenizerBase, known: Array) -> Array:

@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..vocabulary import all_special_ids, special_ids, special_rows, tokenizer_hash
 from .backoff import backoff_evidence
-from .rows import Array, Evidence
+from .rows import Array, Evidence, normalised
 from .spelling import spelling_evidence
 from .table import Provenance, TranslationTable
 
@@ -104,8 +104,8 @@ def build_table(
     # what the source has itself needs no help: a language that is grafted onto itself stays as it is
     needy = overlap.strength < 1
     evident = total  # what a row rests on; what is known of other tokens is none of it
-    add(backoff_evidence(target, needy, _normalised(mixed.tocsr(copy=True), total), observed))
-    mixed = _normalised(mixed.tocsr(), total)
+    add(backoff_evidence(target, needy, normalised(mixed.tocsr(), total, _MIN_SHARE), observed))
+    mixed = normalised(mixed.tocsr(), total, _MIN_SHARE)
     rows, columns = list(special), list(special.values())
     provenance[rows] = Provenance.special
     fixed = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
@@ -114,12 +114,3 @@ def build_table(
     return TranslationTable(
         matrix, provenance, evident.astype(np.float32), tokenizer_hash(source), tokenizer_hash(target)
     )
-
-
-def _normalised(rows: sparse.csr_matrix, totals: Array) -> sparse.csr_matrix:
-    """Rows that sum to 1 without their smallest entries."""
-    each = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    rows.data[rows.data < _MIN_SHARE * totals[each]] = 0
-    rows.eliminate_zeros()
-    sums = np.asarray(rows.sum(axis=1)).ravel()
-    return sparse.csr_matrix(sparse.diags(1 / np.where(sums > 0, sums, 1.0)) @ rows)

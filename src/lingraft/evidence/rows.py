@@ -41,3 +41,16 @@ class Evidence:
     def known(self) -> Array:
         """Of which tokens the source knows something, bool (V_target,)."""
         return self.strength > 0
+
+
+def normalised(rows: sparse.csr_matrix, totals: Array, least: float) -> sparse.csr_matrix:
+    """Rows that sum to 1, or are empty, without what was a smaller share than ``least`` of a row's total.
+
+    rows: CSR float64, not negative; left as it is. totals: float64, shape (rows,).
+    """
+    each = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    kept = rows.copy()
+    kept.data[kept.data < least * totals[each]] = 0
+    kept.eliminate_zeros()
+    sums = np.asarray(kept.sum(axis=1)).ravel()
+    return sparse.csr_matrix(sparse.diags(1 / np.where(sums > 0, sums, 1.0)) @ kept)
