@@ -114,7 +114,7 @@ def command(
 
     for name in (
         "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY",
-        "TOKENIZERS_PARALLELISM",
+        "TOKENIZERS_PARALLELISM", "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
     ):  # fmt: skip
         monkeypatch.setenv(name, os.environ.get(name, ""))
         monkeypatch.delenv(name)

@@ -26,6 +26,8 @@ class KillError(Exception):
 class ToyObjective:
     """Words of a language to their square in a fixed space; ``dropout`` draws from torch's random state.
 
+    limit: what `at_once` says at every step.
+
     before: called with (step, part, parts) in front of every forward pass.
     """
 
@@ -44,6 +46,7 @@ class ToyObjective:
         self.dropout = dropout
         self.before = before
         self.spoil = spoil
+        self.limit: int | None = None
 
     def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
         if self.before:
@@ -62,6 +65,9 @@ class ToyObjective:
             losses[f"loss_{language}"] = loss.detach()
             total = total + loss
         return total, losses
+
+    def at_once(self, step: int) -> int | None:
+        return self.limit
 
     def tokens(self, step: int, both: bool) -> int:
         return self.batch_size * (2 if both else 1)

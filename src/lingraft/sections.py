@@ -289,8 +289,7 @@ class TrainingRecipe(Section):
     )
     micro_batch: int | None = key(
         None, "sentences or sequences",
-        "so many of a batch are run at a time; without it all, and on a CPU (`mlm`, `clm`) so many as have 4,096 "
-        "tokens",
+        "so many of a batch are run at a time; without it all, and on a CPU so many as have 4,096 tokens",
         ge=1,
     )  # fmt: skip
     checkpoint_activations: bool = key(

@@ -85,6 +85,16 @@ def test_contrast_adds_the_cross_entropy_within_the_batch(encoder: LanguageModel
     assert np.isfinite(alone)
 
 
+def test_batches_of_long_sentences_are_run_in_smaller_parts(encoder: LanguageModel):
+    source, target = pair_of_models(encoder)
+    whole, limited = (distillation(source, target, 1.0, **more) for more in ({}, {"tokens_at_once": 60}))
+    for step in range(5):
+        longest = max(len(limited._texts[side][line]) for side in ("en", "xx") for line in limited._batches[step])
+        assert limited.at_once(step) == 60 // longest
+        assert whole.at_once(step) is None
+    assert distillation(source, target, 1.0, tokens_at_once=1).at_once(0) == 1
+
+
 def test_framed_cuts_to_the_limit_and_keeps_the_special_tokens(masked: LanguageModel):
     limit = masked.max_length
     text = framed(masked, TokenSequences.from_lists([[20] * (limit + 50), [], [21]]))

@@ -43,6 +43,18 @@ def needs(parts_needed: int, error):
     return before
 
 
+def test_a_pass_holds_no_more_examples_than_the_objective_says(tmp_path: Path):
+    small = ToyObjective()
+    toy.trainer(small, tmp_path / "small", micro_batch=2).run()
+    seen: set[tuple[int, int]] = set()
+    limited = ToyObjective(before=lambda _, part, parts: seen.add((part, parts)))
+    limited.limit = 2
+    report = toy.trainer(limited, tmp_path / "limited", micro_batch=4).run()
+    assert same(small.weights(), limited.weights())
+    assert seen == {(part, 4) for part in range(4)}
+    assert report["micro_batch"] == 4
+
+
 @pytest.mark.parametrize("error", ERRORS)
 def test_out_of_memory_ends_with_the_weights_of_a_run_that_began_with_that_many_parts(
     tmp_path: Path, error, caplog: pytest.LogCaptureFixture

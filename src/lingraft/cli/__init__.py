@@ -56,20 +56,23 @@ def _root(
     """Graft a new language onto a pretrained English language model."""
 
 
-def _quieten_libraries() -> None:
-    """This process is ours: what the libraries below tell their own users is not for the users of this command."""
+def _settle_libraries() -> None:
+    """This process is ours: what the libraries below tell and keep for their own users is not for this command's."""
     import os
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # oneDNN keeps 1,024 compiled products, of half a megabyte each, and sentences of all lengths make ever new ones; a
+    # step needs a few dozen
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
 
 
 def main() -> NoReturn:
     """Entry point of the ``lingraft`` command."""
-    _quieten_libraries()
+    _settle_libraries()
     try:
         spoken_once(lambda: app(prog_name="lingraft"))
     except LingraftError as error:

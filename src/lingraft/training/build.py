@@ -68,8 +68,8 @@ Pairs = Sequence[tuple[str, str]]
 
 _HEAD_LEARNING_RATE = 1e-3
 
-#: tokens of all languages that a forward pass on a CPU has at most, where the recipe does not say: more are no faster
-#: there, and the activations of BERT-base take about 0.8 MB a token
+#: tokens that a forward pass on a CPU has at most, those of all its languages together, where the recipe does not say:
+#: more are no faster there, and the activations of BERT-base take about 0.8 MB a token
 _CPU_TOKENS = 4096
 
 #: longer sentences of a bitext are cut
@@ -254,6 +254,7 @@ def distillation_trainer(
             token_weight=recipe.token_weight, table=tables[name].matrix if name in tables else None, name=name,
             teacher=teacher, languages=len(targets), hold=recipe.encoder != "own",
             subword_regularization=_decided(recipe.subword_regularization),
+            tokens_at_once=_CPU_TOKENS if device.type == "cpu" and recipe.micro_batch is None else None,
         )
         for number, (name, model) in enumerate(targets.items())
     ]  # fmt: skip

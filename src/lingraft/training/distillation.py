@@ -40,6 +40,8 @@ class Distillation:
     subword_regularization: with this probability a foreign token is replaced by two that spell it (`Segmentations`),
     anew in every step.
 
+    tokens_at_once: so many tokens of a language, padding counted, one forward pass holds at most; see `at_once`.
+
     name: of the new language, in ``loss_NAME``, ``cosine_NAME`` and ``tokens_NAME``. teacher: the untouched English
     model where there is one already; otherwise English as it is now is copied. languages: how many new languages a run
     has, each with a distillation of its own; each then shows its part of ``loss_en``, the mean over them.
@@ -50,7 +52,7 @@ class Distillation:
         foreign_text: TokenSequences, *, batch_size: int, contrast: float, temperature: float, seed: int,
         device: torch.device, token_weight: float = 0.0, table: sparse.csr_matrix | None = None, name: str = ONLY,
         teacher: LanguageModel | None = None, languages: int = 1, hold: bool = True,
-        subword_regularization: float = 0.0,
+        subword_regularization: float = 0.0, tokens_at_once: int | None = None,
     ) -> None:  # fmt: skip
         self._name = name
         self._languages = languages
@@ -65,6 +67,7 @@ class Distillation:
         self._taught = TeacherEmbeddings(
             self._batches, lambda lines: self._run(self._teacher, self._english_of(lines))[1]
         )
+        self._tokens_at_once = tokens_at_once
         self._contrast = contrast
         self._temperature = temperature
         self._device = device
@@ -159,6 +162,14 @@ class Distillation:
             weights[row, : theirs.size, : ours.size] = found
         weights /= np.maximum(weights.sum(-1, keepdims=True), 1e-9)
         return weights
+
+    def at_once(self, step: int) -> int | None:
+        """See `Objective`: by the longest sentence, as a batch of long ones needs many times the memory of others."""
+        if self._tokens_at_once is None:
+            return None
+        lines = self._batches[step]
+        longest = max(int(lengths[lines].max()) for lengths in self._lengths.values())
+        return max(1, self._tokens_at_once // max(1, longest))
 
     def _passes(self, step: int, both: bool) -> list[tuple[int, int]]:
         """Tokens of a step by text, and passes over them: one forwards, two backwards, one through a frozen body."""

@@ -167,6 +167,10 @@ class LanguageModelling:
             found |= dict(zip(group, hidden.split([len(m.ids) for m in masked]), strict=True))
         return found
 
+    def at_once(self, step: int) -> int | None:  # noqa: ARG002
+        """See `Objective`; all sequences are equally long, so the micro-batch says it."""
+        return None
+
     def tokens(self, step: int, both: bool) -> int:  # noqa: ARG002
         """See `Objective`."""
         return self._batch_size * sum(side.blocks.length for side in self._training(both).values())

@@ -49,6 +49,10 @@ class Objective(Protocol):
         """
         ...
 
+    def at_once(self, step: int) -> int | None:
+        """Examples of the step's batch that one forward pass should hold at most; None where it may hold them all."""
+        ...
+
     def tokens(self, step: int, both: bool) -> int:
         """Tokens the step runs through the encoder, padding not counted."""
         ...
@@ -85,6 +89,11 @@ class Together:
             for name, value in losses.items():
                 named[name] = named[name] + value if name in named else value
         return total, named
+
+    def at_once(self, step: int) -> int | None:
+        """See `Objective`."""
+        limits = [objective.at_once(step) for _, objective in self._weighted]
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def tokens(self, step: int, both: bool) -> int:
         """See `Objective`."""

@@ -101,6 +101,10 @@ class TranslationModelling:
         sides = hidden.split([english.positions.shape[1], foreign.positions.shape[1]], dim=1)
         return dict(zip(("en", "xx"), sides, strict=True))
 
+    def at_once(self, step: int) -> int | None:  # noqa: ARG002
+        """See `Objective`; the micro-batch is reckoned for sentences of full length."""
+        return None
+
     def tokens(self, step: int, both: bool) -> int:  # noqa: ARG002
         """See `Objective`."""
         lines: Array = self._batches[step]

@@ -31,9 +31,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 class Update:
     """Applies an objective's gradient at a step.
 
-    batch_size: examples of a step. micro_batch: examples of one forward pass; halved when memory runs out, which
-    changes neither the batch nor what is learned from it. largest_norm: of the gradient of all parameters, which is
-    scaled down to it. parallel: shares the work of a step out between processes.
+    batch_size: examples of a step. micro_batch: examples of one forward pass, or fewer where the objective says so
+    (`Objective.at_once`); halved when memory runs out, which changes neither the batch nor what is learned from it.
+    largest_norm: of the gradient of all parameters, which is scaled down to it. parallel: shares the work of a step out
+    between processes.
     """
 
     def __init__(
@@ -66,10 +67,15 @@ class Update:
             losses = self._accumulate(step, both)
         return losses | {NOT_FINITE: self._apply()}
 
+    def _parts(self, step: int) -> tuple[range, int]:
+        """This process's micro-batches of a step, and how many all have."""
+        limit = self._parallel.objective.at_once(step)
+        return self._parallel.parts(self._batch_size, min(self.micro_batch, limit or self.micro_batch))
+
     def _accumulate(self, step: int, both: bool) -> dict[str, Tensor] | None:
         """Leaves the gradient of the whole batch in the parameters; None if memory ran out."""
         self._optimizer.zero_grad(set_to_none=True)
-        mine, parts = self._parallel.parts(self._batch_size, self.micro_batch)
+        mine, parts = self._parts(step)
         losses: dict[str, Tensor] = {}
         try:
             for part in mine:
@@ -89,7 +95,7 @@ class Update:
     def _rehearse(self, loss_of: Loss, step: int, both: bool) -> bool:
         """Leaves the gradient of one micro-batch, which counts for nothing; whether memory was enough."""
         self._optimizer.zero_grad(set_to_none=True)
-        mine, parts = self._parallel.parts(self._batch_size, self.micro_batch)
+        mine, parts = self._parts(step)
         try:
             with autocast(self._precision, self._device):
                 loss, _ = loss_of(step, both, mine[0], parts)
