@@ -26,9 +26,7 @@ class KillError(Exception):
 class ToyObjective:
     """Words of a language to their square in a fixed space; ``dropout`` draws from torch's random state.
 
-    limit: what `at_once` says at every step.
-
-    before: called with (step, part, parts) in front of every forward pass.
+    limit: what `at_once` says at every step. before: called with (step, part, parts) in front of every forward pass.
     """
 
     def __init__(

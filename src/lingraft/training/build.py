@@ -247,14 +247,16 @@ def distillation_trainer(
     parallel = share_out(processes(), recipe.parallel, device, _decided(recipe.batch_size))
     source, targets = parallel.models(source, targets)
     teacher = untouched(source)
+    hold = recipe.encoder != "own"
+    at_once = _tokens_at_once(recipe, device, len(targets) * (2 if hold else 1))
     objectives = [
         Distillation(
             source, model, *_sentences(source, model, bitexts[name]), batch_size=_decided(recipe.batch_size),
             contrast=recipe.contrast, temperature=recipe.temperature, seed=seed + draws(number), device=device,
             token_weight=recipe.token_weight, table=tables[name].matrix if name in tables else None, name=name,
-            teacher=teacher, languages=len(targets), hold=recipe.encoder != "own",
+            teacher=teacher, languages=len(targets), hold=hold,
             subword_regularization=_decided(recipe.subword_regularization),
-            tokens_at_once=_CPU_TOKENS if device.type == "cpu" and recipe.micro_batch is None else None,
+            tokens_at_once=at_once,
         )
         for number, (name, model) in enumerate(targets.items())
     ]  # fmt: skip
@@ -289,14 +291,23 @@ def _share(
             share_body(source.model, target.model)
 
 
+def _tokens_at_once(recipe: TrainingRecipe, device: torch.device, texts: int) -> int | None:
+    """Tokens of each text that one forward pass holds, where the recipe leaves it open; None: of the whole batch.
+
+    texts: how many a pass is of.
+    """
+    return None if device.type != "cpu" or recipe.micro_batch else max(1, _CPU_TOKENS // texts)
+
+
 def _micro_batch(recipe: TrainingRecipe, device: torch.device, languages: int) -> int | None:
-    """Examples of each language a forward pass, where the recipe leaves it open; None: the whole batch.
+    """Examples of each language a forward pass; None: the whole batch, or what the objective says at each step.
 
     languages: how many there are, English counted.
     """
-    if device.type != "cpu" or recipe.objective == "distill":
-        return None
-    return max(1, _CPU_TOKENS // (languages * recipe.sequence_length))
+    tokens = _tokens_at_once(recipe, device, languages)
+    if tokens is None or recipe.objective == "distill":
+        return recipe.micro_batch
+    return max(1, tokens // recipe.sequence_length)
 
 
 def head_trainer(model: LanguageModel, text: TokenStream, recipe: TrainingRecipe, seed: int, folder: Path) -> Trainer:
@@ -330,7 +341,7 @@ def _schedule(recipe: TrainingRecipe, device: torch.device, fresh_head: bool, la
         embedding_learning_rate=_decided(recipe.embedding_learning_rate), head_learning_rate=_HEAD_LEARNING_RATE,
         weight_decay=recipe.weight_decay, checkpoint_seconds=recipe.checkpoint_seconds,
         batch_size=_decided(recipe.batch_size),
-        micro_batch=recipe.micro_batch or _micro_batch(recipe, device, languages),
+        micro_batch=_micro_batch(recipe, device, languages),
         checkpoints_kept=recipe.checkpoints_kept, max_rollbacks=recipe.max_rollbacks, decay=recipe.decay,
         clip=recipe.clip, evaluations=recipe.evaluations,
     )  # fmt: skip

@@ -40,7 +40,8 @@ class Distillation:
     subword_regularization: with this probability a foreign token is replaced by two that spell it (`Segmentations`),
     anew in every step.
 
-    tokens_at_once: so many tokens of a language, padding counted, one forward pass holds at most; see `at_once`.
+    tokens_at_once: so many tokens of a text, padding counted, one forward pass holds at most; see `at_once`. What
+    segmentations add comes on top.
 
     name: of the new language, in ``loss_NAME``, ``cosine_NAME`` and ``tokens_NAME``. teacher: the untouched English
     model where there is one already; otherwise English as it is now is copied. languages: how many new languages a run
