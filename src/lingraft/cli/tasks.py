@@ -75,9 +75,7 @@ def lm(
     show_score(result, as_json)
 
 
-Precision = Annotated[
-    str, typer.Option("--precision", help="float32, bf16, or auto: bf16 where the hardware multiplies it.")
-]
+Precision = Annotated[str, typer.Option("--precision", help="float32, bf16, or auto: bf16 where it is faster.")]
 TaskModel = Annotated[str, typer.Option("--model", help="A task model's folder, or one with the models of all seeds.")]
 
 

@@ -42,7 +42,7 @@ class FinetuneSettings:
     average: int = setting(
         0, "evaluations", "instead of the best state, the mean of the parameters at the last so many; 0 keeps the best"
     )
-    precision: str = setting("auto", "", "`float32`, `bf16`, or `auto`: bf16 where the hardware multiplies it")
+    precision: str = setting("auto", "", "`float32`, `bf16`, or `auto`: bf16 where it is faster")
     seed: int = setting(0, "", "of order, dropout and fresh weights")
 
     def __post_init__(self) -> None:
