@@ -36,8 +36,10 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "embedding_noise=0.3": {"embedding_noise": 0.3},
         "frozen_layers=2": {"frozen_layers": 2},
         "average=3": {"average": 3},
-        "pooling=mean": {"pooling": "mean"},
-        "layers=mix": {"layers": "mix"},
+        "pooling=first": {"pooling": "first"},
+        "layers=last": {"layers": "last"},
+        "pooling=first, layers=last": {"pooling": "first", "layers": "last"},
+        "learning_rate=3e-5": {"learning_rate": 3e-5},
     },
 }
 

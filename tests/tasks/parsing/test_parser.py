@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "choice", [{}, {"pooling": "mean", "layers": "mix", "root": "vector"}], ids=["default", "other"]
+    "choice", [{}, {"pooling": "first", "layers": "last", "root": "vector"}], ids=["default", "other"]
 )
 def test_a_parser_learns_twenty_sentences_by_heart(choice):
     tokenizer = tiny.wordpiece_tokenizer()

@@ -33,10 +33,8 @@ Root = Literal["auto", "cls", "vector"]
 class ParserSettings:
     """Shape of the parser on top of the encoder. RecipeError for a value that is impossible."""
 
-    pooling: Pooling = setting("first", "", "a word is the vector of its first subword, or the mean of all")
-    layers: Layers = setting(
-        "last", "", "the encoder's last layer, or `mix`: a learned weighted mean of all its layers"
-    )
+    pooling: Pooling = setting("mean", "", "a word is the mean of its subwords, or the vector of the `first`")
+    layers: Layers = setting("mix", "", "a learned weighted mean of all the encoder's layers, or its `last` one")
     root: Root = setting(
         "auto",
         "",
