@@ -154,6 +154,25 @@ def test_a_sentence_encoder_with_a_head_is_read_either_way(sentence_model_folder
     np.testing.assert_allclose(SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(LINES[:3]), plain)
 
 
+def test_a_sentence_encoder_whose_config_names_a_head_that_was_not_saved(
+    sentence_model_folder: Path, tmp_path: Path
+) -> None:
+    # all-mpnet-base-v2 is such a model: its config is that of the masked model that it was trained from
+    shutil.copytree(sentence_model_folder, tmp_path / "model")
+    config = tmp_path / "model" / "config.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content["architectures"] = ["BertForMaskedLM"]
+    config.write_text(json.dumps(content), encoding="utf-8")
+    for head in (False, True):
+        loaded = load_model(tmp_path / "model", head=head)
+        assert (loaded.kind, loaded.has_head) == ("sentence", False)
+    ours, theirs = (
+        load_model(tmp_path / "model").model.state_dict(),
+        load_model(sentence_model_folder).model.state_dict(),
+    )
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
 @pytest.fixture
 def nested_sentence_folder(sentence_model_folder: Path, tmp_path: Path) -> Path:
     """A sentence encoder whose transformer lies in a folder of its own, as older ones do."""

@@ -126,6 +126,18 @@ def _kind(folder: Path, architecture: str, config: Any = None) -> Kind:
     )
 
 
+def _has_head(architecture: str, config: Any, stored: Stored) -> bool:
+    """Whether a masked-language-model head was saved; a sentence encoder's config may name the class it once had.
+
+    With a head around it, an encoder's weights are saved under the name of their place in the whole.
+    """
+    if not architecture.endswith("ForMaskedLM") or type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        return False
+    whole: Any = MODEL_FOR_MASKED_LM_MAPPING[type(config)]
+    place = whole.base_model_prefix
+    return any(name.startswith(f"{place}.") for name in stored.names)
+
+
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """A tokenizer from a folder or hub id; ModelError if there is none."""
     local = Path(name).is_dir()
@@ -156,7 +168,7 @@ def load_model(
         stored = stored_weights(inner)
         architecture = (config.architectures or [""])[0]
         kind = _kind(folder, architecture, config)
-        if kind == "sentence" and head and architecture.endswith("ForMaskedLM"):
+        if kind == "sentence" and head and _has_head(architecture, config, stored):
             kind = "masked"
         options: dict[str, Any] = {"use_safetensors": not is_pickled(inner), "dtype": dtype or stored.dtype}
         if kind == "sentence":
