@@ -74,6 +74,13 @@ def device_memory_mb(device: torch.device) -> int | None:
     return peak_memory_mb()
 
 
+def processor_name() -> str:
+    """The microarchitecture as LLVM names it: ``znver4``, ``sapphirerapids``, ``generic`` where it is not known."""
+    from llvmlite.binding import get_host_cpu_name  # numba's, so it is there
+
+    return str(get_host_cpu_name())
+
+
 def matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> float:
     """The machine's peak in FLOP/s: the fastest of several products of square matrices of a type.
 

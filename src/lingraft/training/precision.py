@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RecipeError
-from ..machine import matrix_rate
+from ..machine import processor_name
 
 Precision = Literal["float32", "bf16", "fp16"]
 
@@ -40,25 +40,19 @@ def resolve_precision(wanted: str, device: torch.device, scaled: bool = False) -
     return "bf16" if _bf16_pays() else "float32"
 
 
-#: A processor's bf16 products must be so many times as fast as its float32 ones; less is lost again to conversions.
-_WORTH = 1.2
-
-
 @lru_cache(maxsize=1)
 def _bf16_pays() -> bool:
-    """Whether this processor is better off in bf16, asked once a process, in a third of a second at most.
+    """Whether this processor multiplies faster in bf16 than in float32.
 
-    Instructions for bf16 say little: with AVX-512's, an AMD EPYC multiplies 2.1 times as fast as in float32, an Intel
-    Xeon half as fast. So the two are timed, but where there is AMX, which is several times as fast.
+    Instructions for bf16 say little: with AVX-512's an AMD EPYC is 2.1 times as fast as in float32, an Intel Xeon half
+    as fast (docs/results.md). So it goes by what processor it is. It is not timed, because a run that is resumed on a
+    busy machine has to come to the same answer.
     """
     # torch has no public question for this; an older release without the private ones gets float32
     amx, avx512 = (
         getattr(torch.cpu, name, lambda: False)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     )
-    if amx or not avx512:
-        return bool(amx)
-    bf16, float32 = (matrix_rate(torch.device("cpu"), dtype, 0.1) for dtype in (torch.bfloat16, torch.float32))
-    return bf16 >= _WORTH * float32
+    return bool(amx or (avx512 and processor_name().startswith("znver")))
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
