@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -11,14 +9,6 @@ from lingraft.machine import processor_name
 from lingraft.training import precision
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def asked_anew() -> Iterator[None]:
-    """The answer is kept for a process: no test may see another's."""
-    precision._bf16_pays.cache_clear()
-    yield
-    precision._bf16_pays.cache_clear()
 
 
 def processor(monkeypatch: pytest.MonkeyPatch, *, amx: bool, avx512: bool, name: str) -> None:

@@ -126,7 +126,7 @@ def _kind(folder: Path, architecture: str, config: Any = None) -> Kind:
     )
 
 
-def _has_head(architecture: str, config: Any, stored: Stored) -> bool:
+def _head_was_saved(architecture: str, config: Any, stored: Stored) -> bool:
     """Whether a masked-language-model head was saved; a sentence encoder's config may name the class it once had.
 
     With a head around it, an encoder's weights are saved under the name of their place in the whole.
@@ -168,7 +168,7 @@ def load_model(
         stored = stored_weights(inner)
         architecture = (config.architectures or [""])[0]
         kind = _kind(folder, architecture, config)
-        if kind == "sentence" and head and _has_head(architecture, config, stored):
+        if kind == "sentence" and head and _head_was_saved(architecture, config, stored):
             kind = "masked"
         options: dict[str, Any] = {"use_safetensors": not is_pickled(inner), "dtype": dtype or stored.dtype}
         if kind == "sentence":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -40,7 +39,6 @@ def resolve_precision(wanted: str, device: torch.device, scaled: bool = False) -
     return "bf16" if _bf16_pays() else "float32"
 
 
-@lru_cache(maxsize=1)
 def _bf16_pays() -> bool:
     """Whether this processor multiplies faster in bf16 than in float32.
 
