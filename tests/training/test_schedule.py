@@ -141,6 +141,18 @@ def test_a_budget_is_used_and_kept(tmp_path: Path, pace: str, unwritten: None):
     assert report["embedding_steps"] / report["steps"] == pytest.approx(0.3, abs=0.15)
 
 
+@pytest.mark.parametrize(("pace", "samples"), [(1.0, 4), (5.0, 2), (20.0, 1)])
+def test_slow_steps_are_timed_few_times(tmp_path: Path, pace: float, samples: int, unwritten: None):
+    machine = Machine(lambda _: pace)
+    trainer = toy.trainer(
+        machine.objective(), tmp_path, clock=machine.clock, seconds=600.0, checkpoint_seconds=30.0, embeddings_share=0.0
+    )
+    report = trainer.run()
+    assert report["planning_seconds"] == pytest.approx((1 + samples) * pace)
+    assert report["seconds"] <= 600
+    assert report["steps"] >= 0.93 * (600 / pace - 1 - samples)
+
+
 def report_stage(report: dict) -> tuple[int, int]:
     return report["embedding_steps"], report["steps"] - report["embedding_steps"]
 

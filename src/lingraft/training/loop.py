@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -45,6 +46,10 @@ _log = logging.getLogger("lingraft")
 
 #: writing checkpoints takes at most one part in so many of the time
 _WRITING = 20
+
+#: share of a budget behind which no further step is timed before the first one that counts; what one sample got wrong
+#: is put right on the way
+_PLANNING = 0.02
 
 #: beside the checkpoints: the micro-batch to go on with after memory ran out in one of several processes
 _MICRO_BATCH = "micro-batch.json"
@@ -303,7 +308,7 @@ class Trainer:
         elif schedule.tokens is not None:
             steps = steps_for_tokens(schedule, self._objective)
         elif schedule.seconds is not None:
-            cost = self._timed()
+            cost = self._timed(at_most=_PLANNING * schedule.seconds)
             left = usable(schedule, schedule.seconds - (self._clock() - began), 0.0)
             steps = steps_in(schedule, left, cost)
         else:
@@ -335,18 +340,24 @@ class Trainer:
         }  # fmt: skip
         return cost, {stage: number[stage] for stage in cost}
 
-    def _timed(self, samples: int = 4) -> dict[str, float]:
-        """Seconds per step of each stage the run has, measured with a rate of zero, so that no parameter moves."""
+    def _timed(self, samples: int = 4, at_most: float = math.inf) -> dict[str, float]:
+        """Seconds per step of each stage the run has, measured with a rate of zero, so that no parameter moves.
+
+        at_most: seconds a stage; behind them no further sample is taken. One is, whatever it takes.
+        """
         share = self._schedule.embeddings_share
         has: dict[Stage, bool] = {"head": bool(self._groups.head), "embeddings": share > 0, "all": share < 1}
         cost = {}
         for stage in (stage for stage, there in has.items() if there):
             self._begin(stage)
+            before = self._clock()
             for sample in range(samples + 1):
                 if sample == 1:  # the first step of a kind is slower than the others
                     began = self._clock()
                 read_losses([(sample, self._update(sample, stage != "embeddings"))])
-            cost[stage] = (self._clock() - began) / samples
+                if sample and self._parallel.agree(self._clock() - before > at_most):
+                    break
+            cost[stage] = (self._clock() - began) / sample
         self._renew(self._update.micro_batch)
         return {str(stage): seconds for stage, seconds in cost.items()}
 
