@@ -183,6 +183,8 @@ def parsed(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, 
     add("--nli-set", action="append", default=["epochs=1", "learning_rate=1e-4"],
         help="a setting of lingraft finetune nli, KEY=VALUE or NAME:KEY=VALUE for one model")  # fmt: skip
     add("--parse-set", action="append", default=[], help="the same of lingraft finetune parse")
+    add("--projected-sentences", type=int, default=4000, help="trees that the bitext carries over, for `projected`")
+    add("--adapt-set", action="append", default=[], help="a setting of lingraft adapt parse, as of --parse-set")
     add("--megabytes", type=float, default=8.0, help="of running text for focus")
     add("--threads", type=int, help="of every process")
     add("--shard", type=shard, default=(1, 1), help="I/N: the I-th of N parts")
@@ -205,7 +207,8 @@ def parsed(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, 
         tasks=given.tasks, seeds=given.seeds, graft_seeds=given.graft_seeds or given.seeds, nli_pairs=given.nli_pairs,
         sentences=given.parse_sentences, bitext=given.bitext, text=given.text, source_text=given.source_text,
         evidence=given.evidence, objective=given.objective, settings=given.set,
-        task_settings={"nli": given.nli_set, "parse": given.parse_set}, megabytes=given.megabytes,
+        task_settings={"nli": given.nli_set, "parse": given.parse_set, "adapt": given.adapt_set},
+        megabytes=given.megabytes, projected=given.projected_sentences,
     )  # fmt: skip
     return given, axes
 

@@ -23,7 +23,7 @@ METHODS = ("untouched", *PEERS, "lingraft")
 #: tasks of the board: the task of lingraft, and the score that stands in tables
 TASKS = {
     "xnli": ("nli", "accuracy"), "las": ("parse", "las"), "retrieval": ("retrieval", "mean"),
-    "bits": ("lm", "bits_per_byte"), "supervised": ("parse", "las"),
+    "bits": ("lm", "bits_per_byte"), "supervised": ("parse", "las"), "projected": ("parse", "las"),
 }  # fmt: skip
 ZERO_SHOT = ("xnli", "las")
 
@@ -68,8 +68,9 @@ class Axes:
 
     sources, baselines: models by name. seeds: of task models. graft_seeds: of grafts, for retrieval and bits per byte;
     task models go under the graft of the first. bitext, text, source_text: file names with XX for the language; empty
-    text means the sides of the bitext. evidence: what lingraft works from, of bitext, builtin, dictionary. settings: of
-    transfers; task_settings: of fine-tuning, by task, each perhaps with ``NAME:`` of one source in front.
+    text means the sides of the bitext. projected: trees wanted from the bitext. evidence: what lingraft works from, of
+    bitext, builtin, dictionary. settings: of transfers; task_settings: of fine-tuning, by task, and of ``adapt``, each
+    perhaps with ``NAME:`` of one source in front.
     """
 
     lab: Path
@@ -82,6 +83,7 @@ class Axes:
     graft_seeds: Sequence[int] = (0,)
     nli_pairs: int = 60_000
     sentences: int = 0
+    projected: int = 4000
     bitext: Sequence[str] = ()
     text: Sequence[str] = ()
     source_text: Sequence[str] = ()
@@ -132,11 +134,15 @@ class Plan:
             return kind != "encoder" and language != "en" and source in self.axes.sources
         if kind == "causal" or (language == "en" and task not in ZERO_SHOT):
             return False
+        if task == "projected":
+            return language != "en" and source in self.axes.sources
         return task != "supervised" or language in SUPERVISED
 
     def rows(self, source: str, language: str, task: str) -> list[Row]:
         """The rows of a model in a language and task. Only language models train with their own tokenizer."""
         untouched = [row for row in self.axes.rows if row.method == "untouched" and row.budget is None]
+        if task == "projected":
+            return [row for row in self.axes.rows if row.method != "untouched"]
         if language == "en" or source in self.axes.baselines:
             return untouched or [Row("untouched")]
         return [row for row in self.axes.rows if row.method != "untouched" or row.budget is None or task == "bits"]
@@ -144,7 +150,8 @@ class Plan:
     def _cell(self, source: str, language: str, row: Row, task: str, seed: int) -> Cell:
         graft_seed = seed if task in ("retrieval", "bits") else self.axes.graft_seeds[0]
         graft = None if row == Row("untouched") else self.graft(source, language, row, graft_seed)
-        make = {"retrieval": self._retrieval, "bits": self._bits, "supervised": self._supervised}
+        make = {"retrieval": self._retrieval, "bits": self._bits, "supervised": self._supervised,
+                "projected": self._projected}  # fmt: skip
         lingraft_task = TASKS[task][0]
         key, needs, command = make.get(task, partial(self._zero_shot, lingraft_task))(source, language, graft, seed)
         name = f"{source}/{language}/{row.slug}/{task}-{seed}"
@@ -202,6 +209,42 @@ class Plan:
 
         parser = Unit(name, key, ("finetune", source, "supervised"), training, lambda: [graft] if graft else [], folder)
         return key, lambda: [parser], lambda: _step("score", "parse", "--model", folder, "--data", *tests)
+
+    def _projected(self, source: str, language: str, graft: Unit | None, seed: int) -> Any:
+        """The English parser, swapped, then adapted on trees that the bitext carries over."""
+        assert graft is not None
+        axes, tests = self.axes, tests_of(self.axes.lab, "parse", language)
+        bitext = self._files(axes.bitext, language, "parallel/en-XX.tsv")[0]
+        sets = self._task_sets("adapt", source)
+        swap_key = [self._task_key("parse", source, seed), graft.key]
+        key = [*swap_key, _digest(bitext), language, axes.projected, sets]
+        place = f"tasks/{source}/{language}-{_name(graft)}"
+        swapped_folder = self.out / f"{place}/swapped-{seed}-{digest(swap_key)[:8]}"
+        folder = self.out / f"{place}/projected-{seed}-{digest(key)[:8]}"
+
+        def parser() -> Unit:
+            return self.task_model("parse", source, seed, graft)
+
+        def swapping() -> list[str]:
+            return _lingraft("swap", "--task-model", parser().folder, "--to", target(graft), "--source-model",
+                             self.english(source, graft), "--out", swapped_folder)  # fmt: skip
+
+        def adapting() -> list[str]:
+            return _lingraft("adapt", "parse", "--model", swapped_folder, "--teacher", parser().folder, "--bitext",
+                             bitext, "--language", language, "--sentences", axes.projected, "--out", folder, "--seed",
+                             seed, *_sets(sets))  # fmt: skip
+
+        def before() -> Iterator[Unit]:
+            yield graft
+            yield parser()
+
+        swapped = Unit(f"{place}/swapped-{seed}", swap_key, ("swap", source), swapping, before, swapped_folder)
+        adapted = Unit(f"{place}/projected-{seed}", key, ("adapt", source), adapting, lambda: [swapped], folder)
+        return (
+            [key, [_digest(test) for test in tests]],
+            lambda: [adapted],
+            lambda: _step("score", "parse", "--model", folder, "--data", *tests),
+        )
 
     def _of(self, source: str, graft: Unit | None, files: Sequence[Path]) -> list[Any]:
         return [_digest(self.models[source]), graft.key if graft else None, [_digest(path) for path in files]]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .adaptation import adapt
     from .comparison import Comparison, compare
     from .doctor import Diagnosis, Finding, doctor
     from .errors import (
@@ -79,6 +80,7 @@ _HOMES = {
     "TableError": "errors",
     "TransferResult": "transfer",
     "TranslationTable": "evidence",
+    "adapt": "adaptation",
     "align": "evidence.alignment",
     "build_table": "evidence",
     "compare": "comparison",
@@ -129,6 +131,7 @@ __all__ = [
     "TableError",
     "TransferResult",
     "TranslationTable",
+    "adapt",
     "align",
     "build_table",
     "compare",

@@ -8,7 +8,7 @@ OUT/run.json        how it was trained, and every score that was taken of it
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def finetune(
     files = [str(name) for name in (train, dev, oracle_dev) if name]
     run: dict[str, Any] = {
         **environment(), "task": task, "model": str(model), "options": options, "language": language,
-        "oracle_language": oracle_language, "inputs": _digests(files), "runs": [],
+        "oracle_language": oracle_language, "inputs": digests(files), "runs": [],
     }  # fmt: skip
     with replacing(final) as aside:
         aside.mkdir(parents=True)
@@ -222,7 +222,7 @@ def swap_folder(task_model: str | Path, target: str | Path, out: str | Path, **o
     return run
 
 
-def _digests(names: Sequence[str]) -> dict[str, str | None]:
+def digests(names: Iterable[str]) -> dict[str, str | None]:
     """Of every file its digest; of what is no file, such as a hub data set, None."""
     return {name: file_digest(Path(name)) if Path(name).is_file() else None for name in names}
 
@@ -241,7 +241,7 @@ def record_score(model: str | Path, data: str | Path, options: Mapping[str, Any]
     except (ValueError, AttributeError):
         raise ModelError(f"'{path}' is not what lingraft wrote there; move it away to have scores recorded.") from None
     given = {name: value for name, value in options.items() if value is not None}
-    entry = {"data": _digests([str(data)]), "options": given, **score}
+    entry = {"data": digests([str(data)]), "options": given, **score}
     scores[:] = [old for old in scores if any(old.get(name) != entry[name] for name in ("task", "data", "options"))]
     scores.append(entry)
     write_run(path.parent, run)

@@ -31,7 +31,7 @@ for _command in (
     transfer.demo, doctor.doctor, transfer.transfer, transfer.resume,
     steps.tokenizer, alignment.align, alignment.score_alignment, alignment.lexicon, steps.table, steps.init,
     comparison.compare,
-    tasks.finetune, tasks.swap, tasks.parse,
+    tasks.finetune, tasks.swap, tasks.adapt, tasks.parse,
     report.report, publishing.push,
 ):  # fmt: skip
     app.command(_command.__name__.replace("_", "-"))(_command)

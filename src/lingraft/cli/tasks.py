@@ -118,15 +118,11 @@ def finetune(
             ("train_embeddings", train_embeddings),
         ) if value is not None
     }  # fmt: skip
-    for assignment in settings:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise RecipeError(f"--set takes KEY=VALUE; given: '{assignment}'.")
-        given[name.strip()] = value.strip()
     with Display(quiet) as display:
         run = taskruns.finetune(
             task, model, train=train, dev=dev, out=out, seed=seed, seeds=seeds, oracle=oracle, oracle_dev=oracle_dev,
-            language=language, oracle_language=oracle_language, on_progress=display, settings=given,
+            language=language, oracle_language=oracle_language, on_progress=display,
+            settings=given | _settings(settings),
         )  # fmt: skip
     if as_json:
         print_json(run | {"out": str(out)})
@@ -135,6 +131,17 @@ def finetune(
         scores = report["dev"] | {f"oracle {name}": value for name, value in report.get("oracle", {}).items()}
         print_scores(f"seed {number}, on dev", scores)
     done(as_json, quiet, {}, out)
+
+
+def _settings(assignments: list[str]) -> dict[str, str]:
+    """What --set gives, by name."""
+    given = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise RecipeError(f"--set takes KEY=VALUE; given: '{assignment}'.")
+        given[name.strip()] = value.strip()
+    return given
 
 
 def swap(
@@ -169,6 +176,41 @@ def swap(
                 "moved the English ones.", soft_wrap=True,
             )  # fmt: skip
     done(as_json, quiet, run, out)
+
+
+def adapt(
+    task: Annotated[str, typer.Argument(help="parse.")],
+    model: Annotated[str, typer.Option("--model", help="The parser as swap put it into the language.")],
+    teacher: Annotated[str, typer.Option("--teacher", help="The English parser it was made from.")],
+    bitext: Annotated[str, typer.Option("--bitext", help="Sentence pairs, English first: a TSV, or EN_FILE,XX_FILE.")],
+    language: Annotated[str, typer.Option("--language", help="The tag of the new language, such as hi.")],
+    out: Out,
+    sentences: Annotated[int, typer.Option("--sentences", help="Trees wanted, a tenth of which is held out.")] = 4000,
+    min_share: Annotated[
+        float, typer.Option("--min-share", help="Of a sentence's words that must get a head from English.")
+    ] = 0.6,
+    settings: Annotated[
+        list[str], typer.Option("--set", help="KEY=VALUE of a setting of training, as in learning_rate=5e-5.")
+    ] = [],  # noqa: B006
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Teach a swapped parser the new language's order of words, by English trees carried over a bitext's word links."""
+    from .. import adaptation
+
+    with Display(quiet) as display:
+        run = adaptation.adapt(
+            task, model, teacher=teacher, bitext=bitext, language=language, out=out, sentences=sentences,
+            min_share=min_share, seed=seed, on_progress=display, settings=_settings(settings),
+        )  # fmt: skip
+    if as_json:
+        print_json(run | {"out": str(out)})
+        return
+    for report in run["runs"]:
+        scores = {f"{name} before": value for name, value in report["before"].items()} | report["dev"]
+        print_scores(f"on {report['held_out']} projected trees held out", scores)
+    done(as_json, quiet, {}, out)
 
 
 def nli(

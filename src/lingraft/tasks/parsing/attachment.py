@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import CorpusError
-from .treebank import Sentence
+from .treebank import UNKNOWN, Sentence
 
 Array = np.ndarray[Any, Any]
 
@@ -71,12 +71,13 @@ def universal(deprel: str) -> str:
 
 
 def count_attachments(
-    gold: Sequence[Sentence], parsed: Sequence[Parse | Sentence], punct: bool = True
+    gold: Sequence[Sentence], parsed: Sequence[Parse | Sentence], punct: bool = True, partial: bool = False
 ) -> AttachmentCounts:
     """How many words of each sentence are attached as in the gold standard.
 
-    parsed: trees over the same words. punct: whether punctuation counts, see the module's docstring. Raises CorpusError
-    when there are not equally many sentences or words, when a gold word has no head, and when no word counts.
+    parsed: trees over the same words. punct: whether punctuation counts, see the module's docstring. partial: words of
+    the gold standard may lack a head, and then do not count. Raises CorpusError when there are not equally many
+    sentences or words, when a gold word lacks a head that must have one, and when no word counts.
     """
     if len(gold) != len(parsed):
         raise CorpusError(f"{len(parsed):,} parsed sentences were given for {len(gold):,} of the gold standard.")
@@ -87,14 +88,14 @@ def count_attachments(
                 f"Sentence {k + 1} has {len(right.heads)} words in the gold standard, {len(found.heads)} in the parse; "
                 "attachment scores need the same words."
             )
-        if min(right.heads, default=0) < 0:
+        if not partial and min(right.heads, default=0) < 0:
             raise CorpusError(
                 f"Sentence {k + 1} of the gold standard has a word without a head; scores need whole trees."
             )
         for tag, head, other, deprel, given in zip(
             right.upos, right.heads, found.heads, right.deprels, found.deprels, strict=True
         ):
-            if punct or tag != "PUNCT":
+            if head != UNKNOWN and (punct or tag != "PUNCT"):
                 attached = head == other
                 counts[0, k] += 1
                 counts[1, k] += attached

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from ...described import setting
 from ...errors import RecipeError
 from ..subwords import WordBatch
+from .treebank import UNKNOWN
 
 Pooling = Literal["first", "mean"]
 Layers = Literal["last", "mix"]
@@ -200,12 +201,14 @@ class BiaffineHead(nn.Module):
         return (weighted @ head.unsqueeze(2)).squeeze(2).float()
 
     def loss(self, states: WordStates, heads: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of the heads plus that of the labels at the right heads, over all words.
+        """Mean cross-entropy of the heads plus that of the labels at the right heads, over all words with a head.
 
-        heads, labels: int64 (N,); heads counted from 1, 0 is the root.
+        heads, labels: int64 (N,); heads counted from 1, 0 is the root. Both are -1 for a word whose head is not known,
+        which is left out; a scalar that is no number where none is known.
         """
-        arcs = F.cross_entropy(states.arcs[states.inside], heads)
-        return arcs + F.cross_entropy(self.label_scores(states, heads), labels)
+        arcs = F.cross_entropy(states.arcs[states.inside], heads, ignore_index=UNKNOWN)
+        scores = self.label_scores(states, heads.clamp(min=0))
+        return arcs + F.cross_entropy(scores, labels, ignore_index=UNKNOWN)
 
     def labels(self, states: WordStates, heads: Tensor) -> Tensor:
         """The best relation of each word to the head given, int64 (N,), among those such a head may have."""

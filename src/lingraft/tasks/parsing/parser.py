@@ -101,7 +101,7 @@ class Parser(nn.Module):
         """Mean loss of heads and labels over all words of a batch; see `BiaffineHead.loss`.
 
         heads, labels: int64 (words,), of all words of the batch one after the other; heads are counted from 1, 0 is the
-        root. Returns a scalar.
+        root; -1 in both where it is not known. Returns a scalar.
         """
         return self.head.loss(self(batch), heads, labels)
 

@@ -21,7 +21,7 @@ from ..subwords import Array
 from .attachment import count_attachments
 from .parser import Parser
 from .text import read_text
-from .treebank import Sentence, is_conllu, iter_conllu, write_conllu
+from .treebank import UNKNOWN, Sentence, is_conllu, iter_conllu, write_conllu
 
 InputFormat = Literal["conllu", "tokenised", "raw"]
 
@@ -32,12 +32,17 @@ _BLOCK = 4096
 class ParsingTask:
     """Fine-tuning of a parser. train, dev: sentences with trees.
 
-    model: the parser. encoder: its encoder. lengths: int64 (train,), subwords of each training sentence. Raises
+    model: the parser. encoder: its encoder. lengths: int64 (train,), subwords of each training sentence. partial:
+    words may lack a head (``UNKNOWN``, with the relation ``_``), and are then neither learnt from nor scored. Raises
     CorpusError when a training sentence has a relation that the parser does not have, or a sentence has no tree.
     """
 
-    def __init__(self, parser: Parser, train: Sequence[Sentence], dev: Sequence[Sentence]) -> None:
+    def __init__(
+        self, parser: Parser, train: Sequence[Sentence], dev: Sequence[Sentence], partial: bool = False
+    ) -> None:
         number = {label: k for k, label in enumerate(parser.labels)}
+        if partial:
+            number["_"] = UNKNOWN
         unknown = {deprel for sentence in train for deprel in sentence.deprels} - number.keys()
         if unknown:
             raise CorpusError(
@@ -46,10 +51,10 @@ class ParsingTask:
             )
         if not train or not dev:
             raise CorpusError("Training a parser needs sentences to train on, and others to score it on.")
-        if any(head < 0 for part in (train, dev) for sentence in part for head in sentence.heads):
+        if not partial and any(head < 0 for part in (train, dev) for sentence in part for head in sentence.heads):
             raise CorpusError("A sentence without a tree was given; training and scoring need whole trees.")
         self.model = parser
-        self._dev = dev
+        self._dev, self._partial = dev, partial
         self._train_subwords = parser.subwords.encode([sentence.forms for sentence in train])
         self._dev_subwords = parser.subwords.encode([sentence.forms for sentence in dev])
         self._heads = [np.asarray(sentence.heads, np.int64) for sentence in train]
@@ -73,7 +78,8 @@ class ParsingTask:
 
     def score(self, precision: str = "auto") -> dict[str, float]:
         """LAS and UAS on dev, in [0, 1], punctuation counted."""
-        counts = count_attachments(self._dev, self.model.parse_subwords(self._dev_subwords, precision=precision))
+        parses = self.model.parse_subwords(self._dev_subwords, precision=precision)
+        counts = count_attachments(self._dev, parses, partial=self._partial)
         return {"las": counts.las, "uas": counts.uas}
 
 

@@ -85,12 +85,13 @@ class Sentence:
     def with_tree(self, heads: Sequence[int], deprels: Sequence[str]) -> Sentence:
         """The same sentence with other heads, as in ``heads``, and relations; everything else stays as it is.
 
-        heads: counted from 1, 0 for the root. deprels: the relations; both one a word.
+        heads: counted from 1, 0 for the root, ``UNKNOWN`` where there is none. deprels: the relations, ``_`` for none;
+        both one a word.
         """
         lines = list(self.lines)
         for row, head, deprel in zip(self.rows, heads, deprels, strict=True):
             fields = lines[row].split("\t")
-            fields[_HEAD], fields[_DEPREL] = str(head), deprel
+            fields[_HEAD], fields[_DEPREL] = "_" if head == UNKNOWN else str(head), deprel
             lines[row] = "\t".join(fields)
         return replace(
             self, heads=tuple(int(head) for head in heads), deprels=tuple(deprels), lines=tuple(lines)

@@ -1,0 +1,53 @@
+"""Raw text into words as the treebanks of a language have them, as far as a few rules go.
+
+`split_words` cuts at white space and punctuation. What Universal Dependencies further takes apart, and what can be seen
+on the surface, is cut here: English contractions (``do n't``, ``it 's``); French, Italian and Catalan elisions (``l'
+homme``). Where a word of a treebank is larger than what is between spaces, word links tell (`projection.joined`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from .text import split_words
+
+Pieces = list[tuple[str, bool]]
+
+_CONTRACTION = re.compile(r"(?i)(.+?)(n['’]t|['’](?:s|re|ve|ll|d|m))")
+_ELISION = re.compile(
+    r"(?i)((?:[cdjlmnstv]|qu|jusqu|lorsqu|puisqu|quoiqu|un|(?:[ad]a|de|ne|su|co|que|be)?ll|sant|tutt|quest)['’])(\w.*)"
+)
+#: English words that are two in the treebanks, and how long the first one is
+_FUSED = {"cannot": 3, "gonna": 3, "wanna": 3, "gotta": 3}
+_ELIDING = ("fr", "it", "ca")
+
+
+def treebank_words(line: str, language: str) -> Pieces:
+    """The words of raw text, each with whether white space, or the end, follows it.
+
+    language: a tag; only its first part counts. Languages without a rule are cut by `split_words` alone.
+    """
+    primary = language.partition("-")[0].lower()
+    words = split_words(line)
+    if primary == "en":
+        return [piece for word, space in words for piece in _spaced(_contracted(word), space)]
+    if primary in _ELIDING:
+        return [piece for word, space in words for piece in _spaced(_elided(word), space)]
+    return words
+
+
+def _spaced(parts: list[str], space: bool) -> Pieces:
+    return [*((part, False) for part in parts[:-1]), (parts[-1], space)]
+
+
+def _contracted(word: str) -> list[str]:
+    cut = _FUSED.get(word.lower())
+    if cut:
+        return [word[:cut], word[cut:]]
+    found = _CONTRACTION.fullmatch(word)
+    return [*_contracted(found[1]), found[2]] if found else [word]
+
+
+def _elided(word: str) -> list[str]:
+    found = _ELISION.fullmatch(word)
+    return [found[1], *_elided(found[2])] if found else [word]

@@ -1,0 +1,215 @@
+"""Annotation projection: trees of English sentences, carried over word links to their translations.
+
+Hwa et al. (2005), "Bootstrapping parsers via syntactic projection across parallel texts". An English parser parses the
+English side of a bitext; where word d is linked to d' and its head h to h', each to no other, d' gets the head h' and
+the relation of d. Words without such a link, or whose head has none, stay without a head: a tree in part, from which a
+parser learns what it says (`BiaffineHead.loss`) and nothing of the rest. A parser that was swapped into a language has
+never seen its order of words; this is where it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ...evidence.alignment import align
+from ...evidence.alignment.words import is_spaceless
+from .attachment import Parse
+from .cutting import Pieces, treebank_words
+from .parser import Parser
+from .treebank import UNKNOWN, Sentence
+
+Links = Sequence[tuple[int, int]]
+OnProgress = Callable[[float, str], None]
+
+#: share of a sentence's words that must get a head
+MIN_SHARE = 0.6
+#: relations of English that a word has only before its head, and what their translation behind it is: in "stone wall"
+#: the first noun is a compound, in "mur de pierre" a modifier
+TURNED = {"compound": "nmod"}
+#: words of a sentence that is worth projecting; shorter ones are titles, longer ones align badly
+_SHORTEST, _LONGEST = 6, 40
+#: share of an English sentence's words that must be made of letters; else it is a table or a command
+_LETTERS = 0.6
+#: sentences that the teacher parses together
+_BLOCK = 512
+#: languages that write a space between syllables, and whose treebanks' words have several
+_SYLLABLES = ("vi",)
+
+
+class Linked(NamedTuple):
+    """A sentence pair as words, each with whether a space follows, and the links of words that have one and no other.
+
+    counterparts: English position to foreign position, counted from 0.
+    """
+
+    english: Pieces
+    foreign: Pieces
+    counterparts: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Trees in part, and how they were found.
+
+    sentences: of the new language. parsed: how many pairs the English parser read until enough were found. words,
+    attached: of ``sentences``, all words and those with a head.
+    """
+
+    sentences: list[Sentence]
+    parsed: int
+    words: int
+    attached: int
+
+
+def linked_pairs(
+    pairs: Iterable[tuple[str, str]],
+    language: str,
+    min_share: float = MIN_SHARE,
+    on_progress: OnProgress | None = None,
+) -> list[Linked]:
+    """The pairs of a bitext that are of a fit length and whose words are linked well enough to carry a tree over.
+
+    pairs: raw (English, foreign) sentences; all of them are aligned, as every pair teaches the aligner. language: tag
+    of the foreign side, by which words are cut (`treebank_words`). min_share: of the foreign words that need a
+    counterpart, in (0, 1]. on_progress: told the share of the alignment that is done, and a note.
+    """
+    cut = [(treebank_words(english, "en"), treebank_words(foreign, language)) for english, foreign in pairs]
+    links = align(
+        (([word for word, _ in english], [word for word, _ in foreign]) for english, foreign in cut),
+        on_progress=on_progress,
+    ).links
+    found = []
+    for (english, pieces), of_pair in zip(cut, links, strict=True):
+        if _SHORTEST <= len(english) <= _LONGEST and _mostly_letters(english):
+            foreign, between = joined(pieces, of_pair, language)
+            counterparts = one_to_one(between)
+            if _SHORTEST <= len(foreign) <= _LONGEST and len(counterparts) >= min_share * len(foreign):
+                found.append(Linked(english, foreign, counterparts))
+    return found
+
+
+def project_trees(
+    teacher: Parser,
+    pairs: Sequence[Linked],
+    at_most: int = 4000,
+    seed: int = 0,
+    min_share: float = MIN_SHARE,
+    on_progress: OnProgress | None = None,
+) -> Projection:
+    """The trees that an English parser gives the English sentences, as far as links carry them to the foreign ones.
+
+    teacher: the English parser. pairs: of which ``at_most`` sentences are taken at random. seed: of their order.
+    min_share: of a sentence's words that must get a head, in (0, 1]; the root is always among them. on_progress: told
+    the share done and a note.
+    """
+    found: list[Sentence] = []
+    parsed = words = attached = 0
+    turned = {old: new for old, new in TURNED.items() if new in teacher.labels}
+    order = np.random.default_rng(seed).permutation(len(pairs)).tolist()
+    while order[parsed:] and len(found) < at_most:
+        block = [pairs[k] for k in order[parsed : parsed + _BLOCK]]
+        parsed += len(block)
+        parses = teacher.parse([[word for word, _ in pair.english] for pair in block])
+        for pair, parse in zip(block, parses, strict=True):
+            heads, deprels = project(parse, pair.counterparts, len(pair.foreign), turned)
+            with_head = len(heads) - heads.count(UNKNOWN)
+            if len(found) < at_most and 0 in heads and with_head >= min_share * len(heads):
+                found.append(_sentence(pair, len(found) + 1).with_tree(heads, deprels))
+                words, attached = words + len(heads), attached + with_head
+        if on_progress:
+            on_progress(max(len(found) / at_most, parsed / len(pairs)), f"{len(found):,} sentences")
+    return Projection(found, parsed, words, attached)
+
+
+def project(
+    parse: Parse, counterparts: Mapping[int, int], n_words: int, turned: Mapping[str, str] = TURNED
+) -> tuple[list[int], list[str]]:
+    """Heads and relations of a translation, `UNKNOWN` and ``_`` where links say nothing.
+
+    parse: of the English sentence. counterparts: English position to foreign position, counted from 0, no position
+    twice. n_words: of the translation. turned: what becomes of the relation of a word that comes behind its head, if in
+    English it stood before it. Arcs that cross each other are left out: most of them come from a wrong link.
+    """
+    heads, deprels = [UNKNOWN] * n_words, ["_"] * n_words
+    for english, foreign in counterparts.items():
+        head, deprel = parse.heads[english], parse.deprels[english]
+        if head == 0:
+            heads[foreign] = 0
+        elif head - 1 in counterparts:
+            heads[foreign] = counterparts[head - 1] + 1
+            if english + 1 < head and foreign + 1 > heads[foreign]:
+                deprel = turned.get(deprel, deprel)
+        else:
+            continue
+        deprels[foreign] = deprel
+    for word in _crossing(heads):
+        heads[word], deprels[word] = UNKNOWN, "_"
+    return heads, deprels
+
+
+def _crossing(heads: Sequence[int]) -> set[int]:
+    """Words, counted from 0, whose arc crosses another one; the root's is none."""
+    arcs = sorted((min(head - 1, word), max(head - 1, word), word) for word, head in enumerate(heads) if head > 0)
+    crossing: set[int] = set()
+    for number, (_, end, word) in enumerate(arcs):
+        for start, other_end, other in arcs[number + 1 :]:
+            if start >= end:
+                break
+            if arcs[number][0] < start and end < other_end:
+                crossing |= {word, other}
+    return crossing
+
+
+def one_to_one(links: Links) -> dict[int, int]:
+    """The links (English position, foreign position) of words that have no other."""
+    per_english, per_foreign = ([link[side] for link in links] for side in (0, 1))
+    return {i: j for i, j in links if per_english.count(i) == 1 and per_foreign.count(j) == 1}
+
+
+def joined(words: Pieces, links: Links, language: str) -> tuple[Pieces, list[tuple[int, int]]]:
+    """Words with neighbours made one where treebanks have one, and the links between English words and these.
+
+    words: with whether a space follows. links: (English position, foreign position). language: of the words, a tag.
+
+    Of text without spaces every character comes as a word (`split_words`), of Vietnamese every syllable. Neighbours
+    that are linked to one and the same English word and no other are taken for one word.
+    """
+    syllables = language.partition("-")[0].lower() in _SYLLABLES
+    english_of: dict[int, list[int]] = {}
+    for i, j in links:
+        english_of.setdefault(j, []).append(i)
+    result: Pieces = []
+    place: list[int] = []
+    for j, (word, space) in enumerate(words):
+        if result and len(english_of.get(j, [])) == 1 and english_of.get(j - 1) == english_of[j]:
+            before, gap = result[-1]
+            if _joinable(before, word, gap, syllables):
+                result[-1] = (f"{before}{' ' * gap}{word}", space)
+                place.append(len(result) - 1)
+                continue
+        result.append((word, space))
+        place.append(len(result) - 1)
+    return result, sorted({(i, place[j]) for i, j in links})
+
+
+def _joinable(before: str, word: str, gap: bool, syllables: bool) -> bool:
+    if syllables:
+        return before[-1].isalpha() and word[0].isalpha()
+    return not gap and is_spaceless(before[-1]) and is_spaceless(word[0])
+
+
+def _mostly_letters(words: Pieces) -> bool:
+    return sum(word[-1].isalpha() for word, _ in words) >= _LETTERS * len(words)
+
+
+def _sentence(pair: Linked, number: int) -> Sentence:
+    comments = [f"sent_id = {number}", f"text = {_text(pair.foreign)}", f"text_en = {_text(pair.english)}"]
+    return Sentence.from_words([word for word, _ in pair.foreign], comments, [space for _, space in pair.foreign])
+
+
+def _text(words: Pieces) -> str:
+    return "".join(word + " " * space for word, space in words).rstrip(" ")
