@@ -96,7 +96,7 @@ class Fake:
                     "table": {"text_coverage": 0.5, "shares": {"fallback": 0.25}}}  # fmt: skip
         elif "score" in command:
             told = {"scores": {name: self.score(command) for name in command[command.index("--data") + 1 :]}}
-        elif command[1] in ("init", "finetune"):
+        elif command[1] in ("init", "finetune", "swap", "adapt"):
             model(Path(out))
         else:
             Path(out).write_text("data\n", encoding="utf-8")
@@ -174,6 +174,30 @@ def test_methods_start_from_what_they_need(board, data):
     assert {run.option(each, "--start") for each in started} == {run.option(each, "--out") for each in inits.values()}
     # a finished run keeps what is needed: the English model is the source's
     assert not (Path(run.option(grafts[0], "--out")) / "source").exists()
+
+
+def test_a_parser_is_swapped_and_then_learns_from_the_bitext(board, data):
+    run = Fake(board, {"projected-0": 30, "multi": 24})
+    report = filled(
+        board, data, run, "--baselines", f"multi={data.multi}", "--methods", "untouched,lingraft", "--budgets",
+        "steps=5", "--tasks", "las,projected", "--projected-sentences", "70", "--adapt-set", "small:epochs=2",
+        "--adapt-set", "multi:epochs=3",
+    )  # fmt: skip
+    adapts = [each for each in run.commands if each[1] == "adapt"]
+    assert [run.option(each, "--language") for each in adapts] == ["hi", "vi"]  # not English, not the baseline
+    english = {run.option(each, "--out") for each in run.commands if each[1] == "finetune"}
+    for each in adapts:
+        (swapped,) = (
+            other for other in run.commands
+            if other[1] == "swap" and run.option(other, "--out") == run.option(each, "--model")
+        )  # fmt: skip
+        assert run.option(each, "--teacher") == run.option(swapped, "--task-model") in english
+        assert run.option(each, "--bitext").endswith(f"parallel/en-{run.option(each, '--language')}.tsv")
+        assert (run.option(each, "--sentences"), run.option(each, "--set")) == ("70", "epochs=2")
+    table = report.text().partition("small against multi, UD, LAS after `lingraft adapt parse`")[2].partition("###")[0]
+    assert "| multi | 60.0 [" in table
+    assert "| small, lingraft, steps=5 | 75.0 [" in table
+    assert "| above multi in 2, points | +15.0 [" in table
 
 
 def test_what_is_done_is_not_done_again_and_a_setting_redoes_only_what_depends_on_it(board, data):

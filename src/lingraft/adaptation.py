@@ -7,7 +7,6 @@ OUT/run.json           how it was made: inputs, counts, the scores on held-out t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +26,10 @@ from .tasks.settings import FinetuneSettings
 
 #: of a bitext that is larger, so much is aligned, a sample spread over all of it; the links of more are hardly better
 _AT_MOST_BYTES = 64_000_000
-#: of the projected sentences, those that training does not see: a share, and how many at most and at least
-_HELD_OUT, _MOST_HELD_OUT, _LEAST_HELD_OUT = 0.1, 300, 10
+#: fewer trees teach nothing
+_LEAST_SENTENCES = 50
+#: of the projected sentences, those that training does not see: a share, and how many at most
+_HELD_OUT, _MOST_HELD_OUT = 0.1, 300
 
 #: settings that differ from those of fine-tuning a parser: little text, and a model that only has to be put right
 DEFAULTS: Mapping[str, Any] = {
@@ -69,11 +70,14 @@ def adapt(
         raise RecipeError(f"A task model that can be adapted is a parser (parse); given: '{task}'.")
     final = Path(out)
     refuse_existing(final)
-    if sentences < 2 * _LEAST_HELD_OUT:
-        raise RecipeError(f"--sentences is at least {2 * _LEAST_HELD_OUT}; given: {sentences}.")
+    if sentences < _LEAST_SENTENCES:
+        raise RecipeError(f"--sentences is at least {_LEAST_SENTENCES}; given: {sentences}.")
     if not 0 < min_share <= 1:
         raise RecipeError(f"--min-share is above 0 and at most 1; given: {min_share}.")
-    chosen, options = task_settings(kind, {**DEFAULTS, **(settings or {}), **more, "seed": seed})
+    given = {**DEFAULTS, **(settings or {}), **more}
+    if "seed" in given:
+        raise RecipeError("The seed is no setting to be set among others; give it as --seed.")
+    chosen, options = task_settings(kind, {**given, "seed": seed})
     if options != kind.options:
         raise RecipeError("An adapted parser keeps the layers of the one it was; only settings of training can be set.")
     tag = _tag(language)
@@ -134,12 +138,12 @@ def _pairs(bitext: str) -> list[tuple[str, str]]:
 def _trained(parser: Parser, projection: Projection, settings: FinetuneSettings, tell: OnProgress) -> dict[str, Any]:
     """Trains a parser in place; what run.json tells of it."""
     found = projection.sentences
-    held_out = min(_MOST_HELD_OUT, round(_HELD_OUT * len(found)))
-    if held_out < _LEAST_HELD_OUT:
+    if len(found) < _LEAST_SENTENCES:
         raise CorpusError(
             f"The bitext gives {len(found)} trees, of {projection.parsed:,} pairs whose words are linked well; at "
-            f"least {math.ceil(_LEAST_HELD_OUT / _HELD_OUT)} are needed. Give more pairs, or a lower --min-share."
+            f"least {_LEAST_SENTENCES} are needed. Give more pairs, or a lower --min-share."
         )
+    held_out = min(_MOST_HELD_OUT, round(_HELD_OUT * len(found)))
     training = ParsingTask(parser, found[held_out:], found[:held_out], partial=True)
     before = training.score(settings.precision)
 

@@ -1,0 +1,213 @@
+"""English trees over word links: what is carried over is right, and what is not known stays open."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from trees import random_sentences, random_tree, sentence
+
+import tiny
+from lingraft.errors import CorpusError
+from lingraft.surgery import from_transformers
+from lingraft.tasks.parsing import (
+    Parse,
+    Parser,
+    ParserSettings,
+    ParsingTask,
+    Sentence,
+    build_parser,
+    count_attachments,
+    read_conllu,
+    write_conllu,
+)
+from lingraft.tasks.parsing.cutting import treebank_words
+from lingraft.tasks.parsing.projection import joined, linked_pairs, one_to_one, project, project_trees
+from lingraft.tasks.parsing.treebank import UNKNOWN
+
+SENTENCES = random_sentences(12, seed=5, shortest=3, longest=9)
+
+
+def crossing(heads) -> set[int]:
+    """Words whose arc crosses another, by the definition: one end inside the other arc, one outside it."""
+    found = set()
+    for word, head in enumerate(heads, 1):
+        for other, its in enumerate(heads, 1):
+            if min(head, its) > 0:
+                inside = [min(word, head) < end < max(word, head) for end in (other, its)]
+                outside = [end < min(word, head) or end > max(word, head) for end in (other, its)]
+                if (inside[0] and outside[1]) or (inside[1] and outside[0]):
+                    found |= {word - 1, other - 1}
+    return found
+
+
+@given(st.integers(1, 9), st.integers(0, 10_000))
+def test_a_translation_word_by_word_in_any_order_has_the_same_tree(n, seed):
+    random = np.random.default_rng(seed)
+    heads = random_tree(n, random)
+    deprels = [f"r{k}" if head else "root" for k, head in enumerate(heads)]
+    place = random.permutation(n).tolist()
+    found, relations = project(Parse(tuple(heads), tuple(deprels)), dict(enumerate(place)), n)
+    expected, named = [UNKNOWN] * n, ["_"] * n
+    for word, head in enumerate(heads):
+        expected[place[word]] = place[head - 1] + 1 if head else 0
+        named[place[word]] = deprels[word]
+    for word in crossing(expected):
+        expected[word], named[word] = UNKNOWN, "_"
+    assert (found, relations) == (expected, named)
+
+
+def test_what_has_no_link_gets_no_head_and_is_no_head():
+    # the house of stone stood: house <- the, stone; stone <- of; stood <- house
+    parse = Parse((2, 5, 4, 2, 0), ("det", "nsubj", "case", "nmod", "root"))
+    heads, deprels = project(parse, {1: 0, 3: 1, 4: 2}, 4)
+    assert (heads, deprels) == ([3, 1, 0, UNKNOWN], ["nsubj", "nmod", "root", "_"])
+    heads, deprels = project(parse, {3: 1, 4: 2}, 4)
+    assert (heads, deprels) == ([UNKNOWN, UNKNOWN, 0, UNKNOWN], ["_", "_", "root", "_"])
+
+
+def test_a_compound_behind_its_head_is_a_modifier():
+    parse = Parse((2, 0), ("compound", "root"))  # stone wall
+    assert project(parse, {0: 1, 1: 0}, 2) == ([0, 1], ["root", "nmod"])  # mur pierre
+    assert project(parse, {0: 0, 1: 1}, 2) == ([2, 0], ["compound", "root"])  # Steinwand
+    assert project(parse, {0: 1, 1: 0}, 2, {}) == ([0, 1], ["root", "compound"])
+
+
+def test_only_words_with_one_link_on_both_sides_count():
+    assert one_to_one([(0, 0), (1, 1), (1, 2), (2, 3), (3, 3), (4, 5)]) == {0: 0, 4: 5}
+
+
+def test_neighbours_with_the_same_only_link_are_one_word_where_treebanks_have_one():
+    chinese = [(character, False) for character in "我爱北京"]
+    links = [(0, 0), (1, 1), (2, 2), (2, 3)]
+    assert joined(chinese, links, "zh") == ([("我", False), ("爱", False), ("北京", False)], [(0, 0), (1, 1), (2, 2)])
+    vietnamese = [("Tôi", True), ("nghiên", True), ("cứu", False), (".", True)]
+    found, between = joined(vietnamese, [(0, 0), (1, 1), (1, 2), (2, 3)], "vi")
+    assert found == [("Tôi", True), ("nghiên cứu", False), (".", True)]
+    assert between == [(0, 0), (1, 1), (2, 2)]
+    # a second link, another language, punctuation: nothing is joined
+    assert len(joined(vietnamese, [(0, 0), (1, 1), (1, 2), (3, 2)], "vi")[0]) == 4
+    assert len(joined(vietnamese, [(1, 1), (1, 2)], "ru")[0]) == 4
+    assert len(joined(vietnamese, [(1, 2), (1, 3)], "vi")[0]) == 4
+    assert len(joined([("北", True), ("京", False)], [(0, 0), (0, 1)], "zh")[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "language", "words"),
+    [
+        ("I can't; it's Bill's.", "en", "I ca n't ; it 's Bill 's ."),
+        ("We cannot say they’d've known", "en", "We can not say they ’d 've known"),
+        ("C'est qu’aujourd'hui l'homme n'y va pas", "fr", "C' est qu’ aujourd'hui l' homme n' y va pas"),
+        ("Dell'arte e un'idea", "it", "Dell' arte e un' idea"),
+        ("п'ять can't", "uk", "п'ять can't"),
+        ("l'homme", "hi", "l'homme"),
+    ],
+)
+def test_words_are_cut_as_treebanks_have_them(line, language, words):
+    assert [word for word, _ in treebank_words(line, language)] == words.split()
+
+
+@given(st.text("aeln't’sdC'. k", max_size=25), st.sampled_from(["en", "fr", "ru"]))
+def test_cutting_loses_no_character(line, language):
+    pieces = treebank_words(line, language)
+    assert all(word for word, _ in pieces)
+    assert "".join(word + " " * space for word, space in pieces).split() == line.split()
+
+
+class Chain:
+    """Stands for an English parser: every word hangs on the one before it."""
+
+    labels = ("root", "dep")
+
+    def parse(self, sentences):
+        return [Parse(tuple(range(len(words))), ("root", *("dep",) * (len(words) - 1))) for words in sentences]
+
+
+def reversed_pairs(n: int = 400) -> list[tuple[str, str]]:
+    """English lines, and their cipher in the opposite order of words."""
+    return [(line, " ".join(reversed(tiny.cipher(line).split()))) for line in tiny.english_lines(n, longest=14)]
+
+
+def test_a_language_of_the_opposite_order_gets_opposite_trees():
+    linked = linked_pairs(reversed_pairs(), "xx")
+    found = project_trees(Chain(), linked, at_most=50, seed=3)
+    assert len(found.sentences) == 50
+    assert found.attached / found.words > 0.8
+    right = [
+        head == (0 if word == len(each) else word + 1)
+        for each in found.sentences
+        for word, head in enumerate(each.heads, 1) if head != UNKNOWN
+    ]  # fmt: skip
+    assert np.mean(right) > 0.98
+    again, other = (project_trees(Chain(), linked, at_most=50, seed=seed).sentences for seed in (3, 4))
+    assert found.sentences == again != other
+
+
+def test_too_few_links_give_no_tree():
+    shifted = zip(reversed_pairs(60), reversed_pairs(61)[1:], strict=True)
+    pairs = [(english, foreign) for (english, _), (_, foreign) in shifted]
+    assert project_trees(Chain(), linked_pairs(pairs, "xx", min_share=1.0)).sentences == []
+
+
+def test_a_tree_in_part_is_written_and_read(tmp_path):
+    part = Sentence.from_words(["a", "b c", "d"], ["sent_id = 1"], [True, False, True])
+    part = part.with_tree([2, 0, UNKNOWN], ["det", "root", "_"])
+    write_conllu([part], tmp_path / "part.conllu")
+    assert read_conllu(tmp_path / "part.conllu", trees=False) == [part]
+    with pytest.raises(CorpusError, match="has no HEAD"):
+        read_conllu(tmp_path / "part.conllu")
+
+
+def parser() -> Parser:
+    tokenizer = tiny.wordpiece_tokenizer()
+    made = build_parser(
+        from_transformers(tiny.bert(tokenizer), tokenizer), SENTENCES, ParserSettings(arc_size=20, label_size=10)
+    )
+    torch.manual_seed(0)
+    with torch.no_grad():
+        made.head.arc_weight.normal_()
+        made.head.label_weight.normal_()
+    return made
+
+
+def opened(each: Sentence, known: list[bool]) -> Sentence:
+    """The sentence without the heads of some of its words."""
+    heads = [head if known[k] else UNKNOWN for k, head in enumerate(each.heads)]
+    return each.with_tree(heads, [deprel if known[k] else "_" for k, deprel in enumerate(each.deprels)])
+
+
+def test_the_loss_of_trees_in_part_is_that_of_the_words_with_a_head():
+    made = parser()
+    random = np.random.default_rng(1)
+    known = [(random.random(len(each)) < 0.5).tolist() for each in SENTENCES]
+    known[0][0] = True
+    parts = [opened(each, mask) for each, mask in zip(SENTENCES, known, strict=True)]
+    task, whole = ParsingTask(made, parts, parts, partial=True), ParsingTask(made, SENTENCES, SENTENCES)
+    batch = np.arange(len(SENTENCES))
+    # of the whole trees the loss of every word by itself
+    words = made.subwords.batch(made.subwords.encode([each.forms for each in SENTENCES]))
+    states = made(words)
+    heads = torch.tensor([head for each in SENTENCES for head in each.heads])
+    labels = torch.tensor([made.labels.index(deprel) for each in SENTENCES for deprel in each.deprels])
+    arcs = -states.arcs[states.inside].log_softmax(-1)[torch.arange(heads.numel()), heads]
+    relations = -made.head.label_scores(states, heads).log_softmax(-1)[torch.arange(heads.numel()), labels]
+    mask = torch.tensor([flag for flags in known for flag in flags])
+    torch.testing.assert_close(task.loss(batch), (arcs + relations)[mask].mean(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(whole.loss(batch), (arcs + relations).mean(), rtol=1e-5, atol=1e-5)
+    assert math.isfinite(task.score()["las"])
+
+
+def test_words_without_a_head_are_not_scored():
+    gold = sentence(["a", "b", "c"], [2, 0, 2], ["det", "root", "obj"])
+    part = opened(gold, [True, False, True])
+    parse = Parse((2, 3, 0), ("det", "obj", "root"))
+    counts = count_attachments([part], [parse], partial=True)
+    assert (counts.n_words, counts.uas, counts.las) == (2, 0.5, 0.5)
+    with pytest.raises(CorpusError, match="without a head"):
+        count_attachments([part], [parse])
+    with pytest.raises(CorpusError, match="whole trees"):
+        ParsingTask(parser(), SENTENCES, [part])
