@@ -230,6 +230,8 @@ class Report:
         if not any(theirs) or not self.board.rows(source, task):
             return ""
         note = "The English score stands in the first column." if task != "retrieval" else ""
+        if task == "projected":
+            note += f" {baseline} and the English scores are without trees carried over."
         return self._table(f"{source} against {baseline}, {TITLES[task]}", lines, self._columns, note)
 
     def evidence(self, source: str) -> str:

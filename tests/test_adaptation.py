@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import inspect
 import json
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import lingraft
 import tiny
 from conftest import as_tsv
+from lingraft.adaptation import DEFAULTS
+from lingraft.cli import tasks as cli_tasks
+from lingraft.errors import RecipeError
 from lingraft.tasks.parsing import load_parser, read_conllu
+from lingraft.tasks.parsing.projection import MIN_SHARE
+from lingraft.tasks.settings import FinetuneSettings
 
 SMALL = {"arc_size": 20, "label_size": 10, "precision": "float32"}
 
@@ -64,7 +72,8 @@ def test_the_whole_way(made, tmp_path, command):
     told = json.loads(printed)
     assert told == json.loads((out / "run.json").read_text(encoding="utf-8")) | {"out": str(out)}
     report = told["runs"][0]
-    assert told["data"]["pairs"] == 500
+    assert told["data"]["read"] == told["data"]["aligned"] == 500
+    assert told["notes"] == []
     assert (report["projected"], report["held_out"]) == (250, 25)
     assert report["parsed"] <= told["data"]["linked"]
     assert told["inputs"].keys() == {str(made / "bitext.tsv")}
@@ -82,7 +91,7 @@ def test_the_whole_way(made, tmp_path, command):
 def test_python_gives_what_the_command_gives_and_a_seed_is_a_seed(made, tmp_path):
     def run(name: str, **more: object) -> dict:
         return lingraft.adapt(
-            "parse", made / "swapped", teacher=made / "english", bitext=str(made / "bitext.tsv"), language="fr",
+            "parse", made / "swapped", teacher=made / "english", bitext=made / "bitext.tsv", language="fr",
             out=tmp_path / name, sentences=120, precision="float32", **more,
         )  # fmt: skip
 
@@ -106,6 +115,61 @@ def test_every_seed_has_its_teacher(made, tmp_path):
     one, other = (read_conllu(out / f"seed-{seed}" / "projected.conllu", trees=False) for seed in (0, 1))
     assert len(one) == len(other) == 100
     assert one != other
+    (tmp_path / "english" / "seed-1").rename(tmp_path / "english" / "seed-2")
+    with pytest.raises(RecipeError, match=r"has the seeds seed-0, seed-2, .* seed-0, seed-1; give one teacher for all"):
+        lingraft.adapt(
+            "parse", tmp_path / "swapped", teacher=tmp_path / "english", bitext=made / "bitext.tsv", language="fr",
+            out=tmp_path / "no",
+        )  # fmt: skip
+
+
+def test_one_teacher_for_all_two_compressed_files_and_output_for_people(made, tmp_path, command):
+    for seed in (0, 1):
+        (tmp_path / "swapped").mkdir(exist_ok=True)
+        (tmp_path / "swapped" / f"seed-{seed}").symlink_to(made / "swapped")
+    rows = [line.split("\t") for line in (made / "bitext.tsv").read_text(encoding="utf-8").splitlines()]
+    for side, name in enumerate(("en.gz", "xx.gz")):
+        with gzip.open(tmp_path / name, "wt", encoding="utf-8") as file:
+            file.writelines(row[side] + "\n" for row in rows)
+    given = options(made, **{
+        "--model": tmp_path / "swapped", "--bitext": f"{tmp_path / 'en.gz'},{tmp_path / 'xx.gz'}",
+        "--sentences": 60, "--set": "evaluations=1",
+    })  # fmt: skip
+    status, out, err = command("adapt", "parse", *given, "--out", tmp_path / "out")
+    assert (status, "Traceback" in err) == (0, False), err
+    for said in ("seed 0, on 6 held-out trees", "seed 1, on 6 held-out trees", "las before"):
+        assert said in " ".join(out.split())
+    run = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert len(run["inputs"]) == 2
+
+
+def test_of_a_large_bitext_a_sample_is_used(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("lingraft.adaptation.AT_MOST_BYTES", 20_000)
+    run = lingraft.adapt(
+        "parse", made / "swapped", teacher=made / "english", bitext=made / "bitext.tsv", language="fr",
+        out=tmp_path / "out", sentences=60, evaluations=1,
+    )  # fmt: skip
+    assert 100 < run["data"]["aligned"] < run["data"]["read"] == 500
+
+
+def test_a_model_with_its_teacher_s_vocabulary_is_told_of(made, tmp_path, command):
+    given = options(made, **{"--model": made / "english", "--sentences": 60})
+    status, _, err = command("adapt", "parse", *given, "--out", tmp_path / "out")
+    assert status == 0
+    assert "has the vocabulary of its teacher. That is right for a multilingual parser alone" in " ".join(err.split())
+
+
+def test_the_command_s_defaults_are_those_of_the_function():
+    given = inspect.signature(cli_tasks.adapt).parameters
+    assert given["min_share"].default == MIN_SHARE
+    assert given["sentences"].default == inspect.signature(lingraft.adapt).parameters["sentences"].default
+    shown = get_type_hints(cli_tasks.adapt, include_extras=True)["settings"].__metadata__[0].help
+    said = {"epochs=1", "batch_size=8", "learning_rate=1e-4", "head_learning_rate=5e-4", "train_embeddings=true"}
+    assert all(each in shown for each in said)
+    assert {each.partition("=")[0]: json.loads(each.partition("=")[2]) for each in said} == {
+        name: value for name, value in DEFAULTS.items() if name != "evaluations"
+    }
+    assert DEFAULTS["evaluations"] == FinetuneSettings().evaluations
 
 
 @pytest.mark.parametrize(
@@ -115,19 +179,20 @@ def test_every_seed_has_its_teacher(made, tmp_path):
         ({"--sentences": 49}, "--sentences is at least 50"),
         ({"--min-share": 0}, "--min-share is above 0"),
         ({"--bitext": "nowhere.tsv"}, "nowhere.tsv"),
-        ({"--set": "arc_size=3"}, "keeps the layers of the one it was"),
+        ({"--set": "arc_size=3"}, "'arc_size' is no setting of this task"),
+        ({"--model": "nowhere"}, "nowhere"),
         ({"--set": "learning_rate"}, "--set takes KEY=VALUE"),
         ({"--set": "seed=3"}, "give it as --seed"),
-        ({"--min-share": 1, "--sentences": 400}, "are needed"),
+        ({}, "40 sentence pairs"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(changes, message, made, tmp_path, command):
-    if "are needed" in message:  # ten pairs are too few
-        changes = {**changes, "--bitext": as_tsv(tmp_path / "few.tsv", tiny.cipher_pairs(10))}
+    if not changes:  # too few pairs
+        changes = {"--bitext": as_tsv(tmp_path / "few.tsv", tiny.cipher_pairs(40))}
     status, out, err = command("adapt", "parse", *options(made, **changes), "--out", tmp_path / "out")
     assert (status, out, "Traceback" in err) == (2, "", False)
     assert message in " ".join(err.split())
-    assert not (tmp_path / "out").exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {"few.tsv"}
 
 
 def test_other_tasks_and_other_models_are_refused(made, tmp_path, command):

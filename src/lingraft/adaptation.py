@@ -7,8 +7,9 @@ OUT/run.json           how it was made: inputs, counts, the scores on held-out t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,21 @@ from .taskruns import OnProgress, digests, on_device, seed_folders, task_setting
 from .tasks.kinds import task_kind
 from .tasks.loop import FinetuneProgress, train_task
 from .tasks.parsing import Parser, ParsingTask, load_parser, write_conllu
-from .tasks.parsing.projection import MIN_SHARE, Projection, linked_pairs, project_trees
+from .tasks.parsing.projection import (
+    LONGEST,
+    MIN_SHARE,
+    SHORTEST,
+    LinkedBitext,
+    Projection,
+    linked_pairs,
+    project_trees,
+)
 from .tasks.settings import FinetuneSettings
 
-#: of a bitext that is larger, so much is aligned, a sample spread over all of it; the links of more are hardly better
-_AT_MOST_BYTES = 64_000_000
-#: fewer trees teach nothing
-_LEAST_SENTENCES = 50
+#: of a larger bitext so much is aligned, a sample spread over all of it; it bounds memory and time
+AT_MOST_BYTES = 64_000_000
+#: trees without which nothing is trained: the held-out tenth of fewer would choose by chance
+LEAST_SENTENCES = 50
 #: of the projected sentences, those that training does not see: a share, and how many at most
 _HELD_OUT, _MOST_HELD_OUT = 0.1, 300
 
@@ -43,7 +52,7 @@ def adapt(
     model: str | Path,
     *,
     teacher: str | Path,
-    bitext: str,
+    bitext: str | PathLike[str],
     language: str,
     out: str | Path,
     sentences: int = 4000,
@@ -56,62 +65,61 @@ def adapt(
     """Trains a parser that was swapped into a language on English trees projected over a bitext.
 
     task: parse. model: the swapped parser. teacher: the English one it was made from. Either may be a folder with
-    several seeds; as many teachers as models, or one for all. bitext: sentence pairs, English first. language: tag of
-    the other side, by which words are cut. out: folder of the result. sentences: projected trees wanted, of which a
-    tenth (300 at most) is held out to choose the state by. min_share: of a sentence's words that must get a head, in
-    (0, 1]. settings, more: fields of `FinetuneSettings`; `DEFAULTS` says what differs here. Returns the content of
-    ``out/run.json``. on_progress: called with the stage, the share of it that is done (0 to 1) and a note for people.
+    several seeds; as many teachers as models, by the same names, or one for all. bitext: sentence pairs, English first,
+    of which a sample of 64 MB is used where there are more; pairs count that have 6 to 40 words on both sides, most of
+    the English ones made of letters. language: tag of the other side, by which words are cut. out: folder of the
+    result. sentences: projected trees wanted, of which a tenth (300 at most) is held out to choose the state by.
+    min_share: of a sentence's words that must get a head, in (0, 1]. settings, more: fields of `FinetuneSettings`, with
+    the defaults epochs 1, batch_size 8, learning_rate 1e-4, head_learning_rate 5e-4, evaluations 4, train_embeddings
+    true. Returns the content of ``out/run.json``. on_progress: called with the stage, the share of it that is done (0
+    to 1) and a note for people.
 
     No treebank of the language is read. Raises RecipeError for impossible options, ModelError when the models are no
     parsers with the same relations, CorpusError when the bitext cannot be used or gives too few trees.
     """
-    kind = task_kind(task)
     if task != "parse":
         raise RecipeError(f"A task model that can be adapted is a parser (parse); given: '{task}'.")
     final = Path(out)
     refuse_existing(final)
-    if sentences < _LEAST_SENTENCES:
-        raise RecipeError(f"--sentences is at least {_LEAST_SENTENCES}; given: {sentences}.")
+    if sentences < LEAST_SENTENCES:
+        raise RecipeError(f"--sentences is at least {LEAST_SENTENCES}; given: {sentences}.")
     if not 0 < min_share <= 1:
         raise RecipeError(f"--min-share is above 0 and at most 1; given: {min_share}.")
     given = {**DEFAULTS, **(settings or {}), **more}
     if "seed" in given:
         raise RecipeError("The seed is no setting to be set among others; give it as --seed.")
-    chosen, options = task_settings(kind, {**given, "seed": seed})
-    if options != kind.options:
-        raise RecipeError("An adapted parser keeps the layers of the one it was; only settings of training can be set.")
+    chosen, _ = task_settings(replace(task_kind(task), options={}), {**given, "seed": seed})
     tag = _tag(language)
-    names, teachers = seed_folders(model), seed_folders(teacher)
-    if len(teachers) not in (1, len(names)):
-        raise RecipeError(f"'{teacher}' has {len(teachers)} seeds, '{model}' {len(names)}; give one teacher for all.")
-    run: dict[str, Any] = {
-        **environment(), "task": task, "model": str(model), "teacher": str(teacher), "language": tag,
-        "inputs": digests(map(str, split_bitext(bitext))), "sentences": sentences, "min_share": min_share, "runs": [],
-    }  # fmt: skip
+    folders = _folders(model, teacher)
+    notes = _check(folders)
     tell = on_progress or (lambda _stage, _share, _note: None)
-    pairs = _pairs(bitext)
+    counts = Counts()
+    pairs = _pairs(fspath(bitext), counts)
     linked = linked_pairs(pairs, tag, min_share, lambda share, note: tell("align", share, note))
-    run["data"] = {"pairs": len(pairs), "linked": len(linked)}
+    run: dict[str, Any] = {
+        **environment(), "task": task, "model": str(model), "teacher": str(teacher), "language": tag, "notes": notes,
+        "inputs": digests(map(str, split_bitext(fspath(bitext)))), "sentences": sentences, "min_share": min_share,
+        "data": {
+            **counts.as_dict(), "aligned": len(pairs), "of_length": linked.of_length, "linked": len(linked.pairs),
+        },
+        "runs": [],
+    }  # fmt: skip
     del pairs
     with replacing(final) as aside:
         aside.mkdir(parents=True)
-        for number, name in enumerate(names):
-            place = aside / Path(name).name if len(names) > 1 else aside
+        for number, (name, english) in enumerate(folders):
+            place = aside / Path(name).name if len(folders) > 1 else aside
             settled = replace(chosen, seed=seed + number)
-            english, parser = load_parser(teachers[number % len(teachers)]), load_parser(name)
-            if set(english.labels) != set(parser.labels):
-                raise ModelError(
-                    f"'{teacher}' and '{model}' know different relations; the model has to be its teacher, swapped."
-                )
             projection = project_trees(
-                on_device(english), linked, sentences, settled.seed, min_share,
+                on_device(load_parser(english)), linked.pairs, sentences, settled.seed, min_share, settled.precision,
                 lambda share, note: tell("project", share, note),
             )  # fmt: skip
-            del english
-            report = _trained(on_device(parser), projection, settled, tell)
+            if len(projection.sentences) < LEAST_SENTENCES:
+                raise CorpusError(_too_few(run["data"], linked, projection))
+            parser = on_device(load_parser(name))
+            run["runs"].append(_trained(parser, projection, settled, tell))
             parser.save(place)
             write_conllu(projection.sentences, place / "projected.conllu")
-            run["runs"].append(report)
         run["peak_memory_mb"] = peak_memory_mb()
         write_run(aside, run)
     return run
@@ -125,24 +133,63 @@ def _tag(language: str) -> str:
     return tag
 
 
-def _pairs(bitext: str) -> list[tuple[str, str]]:
-    """Clean pairs; of a large bitext a sample."""
-    counts = Counts()
+def _folders(model: str | Path, teacher: str | Path) -> list[tuple[str, str]]:
+    """Every model with its teacher."""
+    names, teachers = seed_folders(model), seed_folders(teacher)
+    if len(teachers) == 1:
+        return [(name, teachers[0]) for name in names]
+    if [Path(name).name for name in names] != [Path(name).name for name in teachers]:
+        raise RecipeError(
+            f"'{teacher}' has the seeds {_listed(teachers)}, '{model}' {_listed(names)}; give one teacher for all, or "
+            "the same seeds."
+        )
+    return list(zip(names, teachers, strict=True))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(Path(name).name for name in names)
+
+
+def _check(folders: Sequence[tuple[str, str]]) -> list[str]:
+    """Refuses, before anything that takes long, models that are no pupil and teacher; notes for people."""
+    notes = []
+    for name, teacher in folders:
+        parser, english = load_parser(name), load_parser(teacher)
+        if set(english.labels) != set(parser.labels):
+            raise ModelError(
+                f"'{teacher}' and '{name}' know different relations; the model has to be its teacher, swapped."
+            )
+        if parser.tokenizer.get_vocab() == english.tokenizer.get_vocab():
+            notes.append(
+                f"'{name}' has the vocabulary of its teacher. That is right for a multilingual parser alone; else give "
+                "as --model what lingraft swap made of it."
+            )
+    return list(dict.fromkeys(notes))
+
+
+def _pairs(bitext: str, counts: Counts) -> list[tuple[str, str]]:
+    """Clean pairs; of a large bitext a sample. counts: what became of its lines is added to it."""
     lines = (f"{english}\t{foreign}" for english, foreign in clean_pairs(read_bitext(bitext, counts), 10_000, counts))
-    pairs = [line.partition("\t")[::2] for line in sample_lines(lines, _AT_MOST_BYTES)]
+    pairs = [line.partition("\t")[::2] for line in sample_lines(lines, AT_MOST_BYTES)]
     if not pairs:
         raise CorpusError(f"No sentence pair is left of '{bitext}': all are empty or too long.")
     return pairs
 
 
+def _too_few(data: Mapping[str, Any], linked: LinkedBitext, projection: Projection) -> str:
+    told = (
+        f"{len(projection.sentences)} trees were found, and at least {LEAST_SENTENCES} are needed. Of "
+        f"{data['aligned']:,} sentence pairs {linked.of_length:,} have {SHORTEST} to {LONGEST} words on both sides and "
+        f"English made of words; of these {len(linked.pairs):,} are linked well enough. "
+    )
+    if linked.of_length < 2 * LEAST_SENTENCES:
+        return told + "Give whole sentences, not words or titles."
+    return told + "Give more pairs, or a lower --min-share."
+
+
 def _trained(parser: Parser, projection: Projection, settings: FinetuneSettings, tell: OnProgress) -> dict[str, Any]:
     """Trains a parser in place; what run.json tells of it."""
     found = projection.sentences
-    if len(found) < _LEAST_SENTENCES:
-        raise CorpusError(
-            f"The bitext gives {len(found)} trees, of {projection.parsed:,} pairs whose words are linked well; at "
-            f"least {_LEAST_SENTENCES} are needed. Give more pairs, or a lower --min-share."
-        )
     held_out = min(_MOST_HELD_OUT, round(_HELD_OUT * len(found)))
     training = ParsingTask(parser, found[held_out:], found[:held_out], partial=True)
     before = training.score(settings.precision)

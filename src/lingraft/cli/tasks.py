@@ -190,7 +190,12 @@ def adapt(
         float, typer.Option("--min-share", help="Of a sentence's words that must get a head from English.")
     ] = 0.6,
     settings: Annotated[
-        list[str], typer.Option("--set", help="KEY=VALUE of a setting of training, as in learning_rate=5e-5.")
+        list[str],
+        typer.Option(
+            "--set",
+            help="KEY=VALUE of a setting of fine-tuning. Here epochs=1, batch_size=8, learning_rate=1e-4, "
+            "head_learning_rate=5e-4, train_embeddings=true unless told otherwise.",
+        ),
     ] = [],  # noqa: B006
     seed: Seed = 0,
     as_json: Json = False,
@@ -207,9 +212,11 @@ def adapt(
     if as_json:
         print_json(run | {"out": str(out)})
         return
-    for report in run["runs"]:
+    for note in run["notes"]:
+        ERR.print(escape(note), soft_wrap=True)
+    for number, report in enumerate(run["runs"], seed):
         scores = {f"{name} before": value for name, value in report["before"].items()} | report["dev"]
-        print_scores(f"on {report['held_out']} projected trees held out", scores)
+        print_scores(f"seed {number}, on {report['held_out']} held-out trees", scores)
     done(as_json, quiet, {}, out)
 
 

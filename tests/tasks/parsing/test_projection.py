@@ -94,6 +94,11 @@ def test_neighbours_with_the_same_only_link_are_one_word_where_treebanks_have_on
     assert len(joined(vietnamese, [(1, 1), (1, 2)], "ru")[0]) == 4
     assert len(joined(vietnamese, [(1, 2), (1, 3)], "vi")[0]) == 4
     assert len(joined([("北", True), ("京", False)], [(0, 0), (0, 1)], "zh")[0]) == 2
+    # a unit of Thai, Khmer or Myanmar may end in a mark
+    for word in ("กินที่", "ភាសា", "မြန်"):
+        pieces = treebank_words(word, "xx")
+        assert len(pieces) > 1
+        assert joined(pieces, [(0, k) for k in range(len(pieces))], "xx") == ([(word, True)], [(0, 0)])
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,8 @@ def test_neighbours_with_the_same_only_link_are_one_word_where_treebanks_have_on
         ("I can't; it's Bill's.", "en", "I ca n't ; it 's Bill 's ."),
         ("We cannot say they’d've known", "en", "We can not say they ’d 've known"),
         ("C'est qu’aujourd'hui l'homme n'y va pas", "fr", "C' est qu’ aujourd'hui l' homme n' y va pas"),
-        ("Dell'arte e un'idea", "it", "Dell' arte e un' idea"),
+        ("Dell'arte all'estero e un'idea, dov'è", "it", "Dell' arte all' estero e un' idea , dov' è"),
+        ("l'home", "ca-ES", "l' home"),
         ("п'ять can't", "uk", "п'ять can't"),
         ("l'homme", "hi", "l'homme"),
     ],
@@ -123,7 +129,7 @@ class Chain:
 
     labels = ("root", "dep")
 
-    def parse(self, sentences):
+    def parse(self, sentences, precision):
         return [Parse(tuple(range(len(words))), ("root", *("dep",) * (len(words) - 1))) for words in sentences]
 
 
@@ -133,7 +139,7 @@ def reversed_pairs(n: int = 400) -> list[tuple[str, str]]:
 
 
 def test_a_language_of_the_opposite_order_gets_opposite_trees():
-    linked = linked_pairs(reversed_pairs(), "xx")
+    linked = linked_pairs(reversed_pairs(), "xx").pairs
     found = project_trees(Chain(), linked, at_most=50, seed=3)
     assert len(found.sentences) == 50
     assert found.attached / found.words > 0.8
@@ -150,7 +156,29 @@ def test_a_language_of_the_opposite_order_gets_opposite_trees():
 def test_too_few_links_give_no_tree():
     shifted = zip(reversed_pairs(60), reversed_pairs(61)[1:], strict=True)
     pairs = [(english, foreign) for (english, _), (_, foreign) in shifted]
-    assert project_trees(Chain(), linked_pairs(pairs, "xx", min_share=1.0)).sentences == []
+    linked = linked_pairs(pairs, "xx", min_share=1.0)
+    assert linked.of_length > 30
+    assert project_trees(Chain(), linked.pairs).sentences == []
+
+
+def test_what_is_no_sentence_is_left_out():
+    line = "badi fogu meka lona ripe sitanu"
+    pairs = [(line, tiny.cipher(line))] * 30
+    assert linked_pairs(pairs, "xx").of_length == 30
+    for english, foreign in (
+        ("badi fogu meka lona ripe", tiny.cipher(line)),  # five words
+        (line, tiny.cipher("badi fogu meka lona ripe")),
+        (" ".join([line] * 7), " ".join([tiny.cipher(line)] * 7)),  # 42 words
+        ("badi fogu 1 2 3 4", tiny.cipher(line)),
+    ):
+        assert linked_pairs([(english, foreign)] * 30, "xx").of_length == 0
+
+
+def test_a_sentence_is_taken_once():
+    linked = linked_pairs(reversed_pairs(40) * 3, "xx").pairs
+    found = project_trees(Chain(), linked).sentences
+    assert len(found) == len({each.forms for each in found}) > 10
+    assert len(linked) > 2 * len(found)
 
 
 def test_a_tree_in_part_is_written_and_read(tmp_path):

@@ -11,11 +11,13 @@ import re
 
 from .text import split_words
 
-Pieces = list[tuple[str, bool]]
+Piece = tuple[str, bool]
+Pieces = list[Piece]
 
 _CONTRACTION = re.compile(r"(?i)(.+?)(n['’]t|['’](?:s|re|ve|ll|d|m))")
 _ELISION = re.compile(
-    r"(?i)((?:[cdjlmnstv]|qu|jusqu|lorsqu|puisqu|quoiqu|un|(?:[ad]a|de|ne|su|co|que|be)?ll|sant|tutt|quest)['’])(\w.*)"
+    r"(?i)((?:[cdjlmnstv]|qu|jusqu|lorsqu|puisqu|quoiqu|presqu|un|gl|(?:d?a|de|ne|su|co|que|be)?ll|dov|com|cos|anch|"
+    r"quest|tutt|sant|nient)['’])(\w.*)"
 )
 #: English words that are two in the treebanks, and how long the first one is
 _FUSED = {"cannot": 3, "gonna": 3, "wanna": 3, "gotta": 3}

@@ -9,7 +9,7 @@ never seen its order of words; this is where it does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ import numpy as np
 from ...evidence.alignment import align
 from ...evidence.alignment.words import is_spaceless
 from .attachment import Parse
-from .cutting import Pieces, treebank_words
+from .cutting import Piece, Pieces, treebank_words
 from .parser import Parser
 from .treebank import UNKNOWN, Sentence
 
@@ -30,8 +30,8 @@ MIN_SHARE = 0.6
 #: relations of English that a word has only before its head, and what their translation behind it is: in "stone wall"
 #: the first noun is a compound, in "mur de pierre" a modifier
 TURNED = {"compound": "nmod"}
-#: words of a sentence that is worth projecting; shorter ones are titles, longer ones align badly
-_SHORTEST, _LONGEST = 6, 40
+#: words of a sentence that is projected: what is shorter is mostly no sentence, what is longer mostly several
+SHORTEST, LONGEST = 6, 40
 #: share of an English sentence's words that must be made of letters; else it is a table or a command
 _LETTERS = 0.6
 #: sentences that the teacher parses together
@@ -51,6 +51,13 @@ class Linked(NamedTuple):
     counterparts: dict[int, int]
 
 
+class LinkedBitext(NamedTuple):
+    """The pairs of a bitext that can carry a tree over. of_length: how many are of a fit length, linked well or not."""
+
+    pairs: list[Linked]
+    of_length: int
+
+
 @dataclass(frozen=True)
 class Projection:
     """Trees in part, and how they were found.
@@ -66,30 +73,41 @@ class Projection:
 
 
 def linked_pairs(
-    pairs: Iterable[tuple[str, str]],
+    pairs: Sequence[tuple[str, str]],
     language: str,
     min_share: float = MIN_SHARE,
     on_progress: OnProgress | None = None,
-) -> list[Linked]:
+) -> LinkedBitext:
     """The pairs of a bitext that are of a fit length and whose words are linked well enough to carry a tree over.
 
-    pairs: raw (English, foreign) sentences; all of them are aligned, as every pair teaches the aligner. language: tag
-    of the foreign side, by which words are cut (`treebank_words`). min_share: of the foreign words that need a
-    counterpart, in (0, 1]. on_progress: told the share of the alignment that is done, and a note.
+    pairs: raw (English, foreign) sentences; all of them are aligned, as every pair teaches the aligner. Those are of a
+    fit length that have `SHORTEST` to `LONGEST` words on both sides, and English of which most words end in a letter.
+    language: tag of the foreign side, by which words are cut (`treebank_words`). min_share: of the foreign words that
+    need a counterpart, in (0, 1]. on_progress: told the share of the alignment that is done, and a note.
     """
-    cut = [(treebank_words(english, "en"), treebank_words(foreign, language)) for english, foreign in pairs]
+    if on_progress:
+        on_progress(0.0, f"{len(pairs):,} pairs")
+    known: dict[Piece, Piece] = {}  # a word is one object, however often it occurs
+
+    def pieces(line: str, tag: str) -> Pieces:
+        return [known.setdefault(piece, piece) for piece in treebank_words(line, tag)]
+
+    cut = [(pieces(english, "en"), pieces(foreign, language)) for english, foreign in pairs]
     links = align(
         (([word for word, _ in english], [word for word, _ in foreign]) for english, foreign in cut),
         on_progress=on_progress,
     ).links
     found = []
-    for (english, pieces), of_pair in zip(cut, links, strict=True):
-        if _SHORTEST <= len(english) <= _LONGEST and _mostly_letters(english):
-            foreign, between = joined(pieces, of_pair, language)
-            counterparts = one_to_one(between)
-            if _SHORTEST <= len(foreign) <= _LONGEST and len(counterparts) >= min_share * len(foreign):
-                found.append(Linked(english, foreign, counterparts))
-    return found
+    of_length = 0
+    for (english, words), of_pair in zip(cut, links, strict=True):
+        if SHORTEST <= len(english) <= LONGEST and _mostly_letters(english):
+            foreign, between = joined(words, of_pair, language)
+            if SHORTEST <= len(foreign) <= LONGEST:
+                of_length += 1
+                counterparts = one_to_one(between)
+                if len(counterparts) >= min_share * len(foreign):
+                    found.append(Linked(english, foreign, counterparts))
+    return LinkedBitext(found, of_length)
 
 
 def project_trees(
@@ -98,26 +116,30 @@ def project_trees(
     at_most: int = 4000,
     seed: int = 0,
     min_share: float = MIN_SHARE,
+    precision: str = "auto",
     on_progress: OnProgress | None = None,
 ) -> Projection:
     """The trees that an English parser gives the English sentences, as far as links carry them to the foreign ones.
 
-    teacher: the English parser. pairs: of which ``at_most`` sentences are taken at random. seed: of their order.
-    min_share: of a sentence's words that must get a head, in (0, 1]; the root is always among them. on_progress: told
-    the share done and a note.
+    teacher: the English parser. pairs: of which ``at_most`` different sentences are taken at random. seed: of their
+    order. min_share: of a sentence's words that must get a head, in (0, 1]; the root is always among them. precision:
+    of the parser, as for `Parser.parse`. on_progress: told the share done and a note.
     """
     found: list[Sentence] = []
+    seen: set[tuple[str, ...]] = set()
     parsed = words = attached = 0
     turned = {old: new for old, new in TURNED.items() if new in teacher.labels}
     order = np.random.default_rng(seed).permutation(len(pairs)).tolist()
     while order[parsed:] and len(found) < at_most:
         block = [pairs[k] for k in order[parsed : parsed + _BLOCK]]
         parsed += len(block)
-        parses = teacher.parse([[word for word, _ in pair.english] for pair in block])
+        parses = teacher.parse([[word for word, _ in pair.english] for pair in block], precision=precision)
         for pair, parse in zip(block, parses, strict=True):
             heads, deprels = project(parse, pair.counterparts, len(pair.foreign), turned)
             with_head = len(heads) - heads.count(UNKNOWN)
-            if len(found) < at_most and 0 in heads and with_head >= min_share * len(heads):
+            forms = tuple(word for word, _ in pair.foreign)
+            if len(found) < at_most and 0 in heads and with_head >= min_share * len(heads) and forms not in seen:
+                seen.add(forms)
                 found.append(_sentence(pair, len(found) + 1).with_tree(heads, deprels))
                 words, attached = words + len(heads), attached + with_head
         if on_progress:
@@ -199,7 +221,7 @@ def joined(words: Pieces, links: Links, language: str) -> tuple[Pieces, list[tup
 def _joinable(before: str, word: str, gap: bool, syllables: bool) -> bool:
     if syllables:
         return before[-1].isalpha() and word[0].isalpha()
-    return not gap and is_spaceless(before[-1]) and is_spaceless(word[0])
+    return not gap and is_spaceless(before[0]) and is_spaceless(word[0])  # marks, which end a unit, are not
 
 
 def _mostly_letters(words: Pieces) -> bool:
