@@ -154,7 +154,7 @@ def project(
 
     parse: of the English sentence. counterparts: English position to foreign position, counted from 0, no position
     twice. n_words: of the translation. turned: what becomes of the relation of a word that comes behind its head, if in
-    English it stood before it. Arcs that cross each other are left out: most of them come from a wrong link.
+    English it stood before it. Arcs that cross each other are left out: treebanks have few, wrong links make them.
     """
     heads, deprels = [UNKNOWN] * n_words, ["_"] * n_words
     for english, foreign in counterparts.items():
