@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from lingraft.errors import SelfCheckError
-from lingraft.surgery import LanguageModel, check, load_model, norm_bounds, save_model, self_check, with_masked_lm_head
+from lingraft.surgery import (
+    LanguageModel,
+    check,
+    from_transformers,
+    load_model,
+    norm_bounds,
+    save_model,
+    self_check,
+    with_masked_lm_head,
+)
 
 TEXTS = tiny.english_lines(3)
 EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
@@ -219,3 +229,34 @@ def test_a_pipeline_that_pools_otherwise_is_found(sentence_model_folder: Path, t
     assert path.read_text(encoding="utf-8") != config
     with pytest.raises(SelfCheckError, match="differ"):
         self_check(source, tmp_path / "model", TEXTS)
+
+
+def loud(seed: int = 0) -> LanguageModel:
+    """A decoder whose logits are in the tens of thousands, where float32 itself is off by more than 1e-4."""
+    tokenizer = tiny.bytebpe_tokenizer()
+    model = tiny.llama(tokenizer, seed=seed)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(1e5)
+    return from_transformers(model, tokenizer)
+
+
+def test_a_model_that_was_trained_with_another_attention_kernel_passes(tmp_path: Path) -> None:
+    model = loud()
+    save_model(model, tmp_path / "model")
+    model.model.set_attn_implementation("eager")  # as training has it on a CPU
+    assert float(model.model(torch.tensor([[5, 6, 7]])).logits.detach().abs().max()) > 1e3
+    assert self_check(model, tmp_path / "model", TEXTS)["max_difference"] == 0.0
+
+
+def test_outputs_agree_as_far_as_their_size_allows(tmp_path: Path) -> None:
+    model = loud()
+    save_model(model, tmp_path / "model")
+    expected = check.expected_of(model, TEXTS)
+    for share, passes in ((3e-5, True), (3e-4, False)):
+        moved = [[output + share * output.abs().max() for output in outputs] for outputs in expected.outputs]
+        if passes:
+            found = check.check_folder(replace(expected, outputs=moved), tmp_path / "model")
+            assert found["max_difference"] > 1e-2  # told as it is
+        else:
+            with pytest.raises(SelfCheckError, match="outputs after reading back differ by"):
+                check.check_folder(replace(expected, outputs=moved), tmp_path / "model")
