@@ -18,7 +18,7 @@ from .corpus import Counts, clean_pairs, read_bitext, sample_lines, split_bitext
 from .errors import CorpusError, ModelError, RecipeError
 from .report import environment, peak_memory_mb, write_run
 from .sections import read_languages
-from .taskruns import OnProgress, digests, on_device, seed_folders, task_settings
+from .taskruns import OnProgress, digests, on_device, seed_folders, seeded_settings
 from .tasks.kinds import task_kind
 from .tasks.loop import FinetuneProgress, train_task
 from .tasks.parsing import Parser, ParsingTask, load_parser, write_conllu
@@ -85,10 +85,8 @@ def adapt(
         raise RecipeError(f"--sentences is at least {LEAST_SENTENCES}; given: {sentences}.")
     if not 0 < min_share <= 1:
         raise RecipeError(f"--min-share is above 0 and at most 1; given: {min_share}.")
-    given = {**DEFAULTS, **(settings or {}), **more}
-    if "seed" in given:
-        raise RecipeError("The seed is no setting to be set among others; give it as --seed.")
-    chosen, _ = task_settings(replace(task_kind(task), options={}), {**given, "seed": seed})
+    kind = replace(task_kind(task), options={})
+    chosen, _ = seeded_settings(kind, {**DEFAULTS, **(settings or {}), **more}, seed)
     tag = _tag(language)
     folders = _folders(model, teacher)
     notes = _check(folders)
@@ -195,9 +193,7 @@ def _trained(parser: Parser, projection: Projection, settings: FinetuneSettings,
     before = training.score(settings.precision)
 
     def show(progress: FinetuneProgress) -> None:
-        scores = " ".join(f"held-out {name} {value:.3f}" for name, value in progress.dev.items())
-        note = f"loss {progress.loss:.3f} {progress.examples_per_second:,.0f} sentences/s {scores}"
-        tell("train", progress.step / progress.steps, note)
+        tell("train", progress.step / progress.steps, progress.note("sentences", "held-out"))
 
     report = train_task(training, settings, show)
     return {

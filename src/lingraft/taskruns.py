@@ -50,6 +50,13 @@ def task_settings(kind: TaskKind, given: Mapping[str, Any]) -> tuple[FinetuneSet
     return settings, {name: values.get(name, value) for name, value in kind.options.items()}
 
 
+def seeded_settings(kind: TaskKind, given: Mapping[str, Any], seed: int) -> tuple[FinetuneSettings, dict[str, Any]]:
+    """`task_settings` with a seed, which has an option of its own; RecipeError where it is among the others."""
+    if "seed" in given:
+        raise RecipeError("The seed is no setting to be set among others; give it as --seed.")
+    return task_settings(kind, {**given, "seed": seed})
+
+
 def _parsed(name: str, value: Any, known: Mapping[str, Any]) -> Any:
     if name not in known:
         raise RecipeError(f"'{name}' is no setting of this task; the settings are: {', '.join(sorted(known))}.")
@@ -100,10 +107,7 @@ def finetune(
         raise RecipeError("--oracle and --oracle-dev go together: a model of the new language and its dev examples.")
     if oracle_language is not None and oracle_dev is None:
         raise RecipeError("--oracle-language is for --oracle-dev, and there is none.")
-    given = {**(settings or {}), **more}
-    if "seed" in given:
-        raise RecipeError("The seed is no setting to be set among others; give it as --seed.")
-    first, options = task_settings(kind, {**given, "seed": seed})
+    first, options = seeded_settings(kind, {**(settings or {}), **more}, seed)
     examples, dev_examples = (_read(kind, name, language) for name in (train, dev))
     foreign = _read(kind, oracle_dev, oracle_language) if oracle_dev else None
     encoder = load_model(model)
@@ -126,9 +130,7 @@ def finetune(
 
             def show(progress: FinetuneProgress, name: str = f"seed {number}") -> None:
                 if on_progress:
-                    dev_scores = " ".join(f"dev {key} {value:.3f}" for key, value in progress.dev.items())
-                    note = f"loss {progress.loss:.3f} {progress.examples_per_second:,.0f} examples/s {dev_scores}"
-                    on_progress(name, progress.step / progress.steps, note)
+                    on_progress(name, progress.step / progress.steps, progress.note("examples", "dev"))
 
             training = kind.task(task_model, examples, dev_examples)
             left_out = getattr(training, "left_out", {})

@@ -145,9 +145,9 @@ def check_folder(expected: Expected, folder: Path, bounds: NormBounds | None = N
     weights, body = _digests(loaded.model, plain.model.base_model)
     _check_weights(expected.body, body, folder)
     _check_weights(expected.weights, weights, folder, but="pooler")
-    for model in {id(each): each.model for each in (loaded, plain)}.values():
-        if expected.kernel in _KERNELS and model.config._attn_implementation != expected.kernel:
-            model.set_attn_implementation(expected.kernel)
+    for each in (loaded, plain):
+        if expected.kernel in _KERNELS and each.model.config._attn_implementation != expected.kernel:
+            each.model.set_attn_implementation(expected.kernel)
     worst, off = 0.0, False
     batches = _batches(expected.tokenizer, expected.max_length, expected.texts)
     for before, after in zip(expected.outputs, _outputs(loaded, plain, batches, expected.kind), strict=True):

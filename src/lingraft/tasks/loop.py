@@ -67,6 +67,11 @@ class FinetuneProgress:
     examples_per_second: float
     dev: Scores
 
+    def note(self, examples: str, dev: str) -> str:
+        """The line in words; examples, dev: what to call the training examples and the set that is scored."""
+        scores = " ".join(f"{dev} {name} {value:.3f}" for name, value in self.dev.items())
+        return f"loss {self.loss:.3f} {self.examples_per_second:,.0f} {examples}/s {scores}"
+
 
 def _freeze(encoder: PreTrainedModel, settings: FinetuneSettings) -> set[int]:
     """Ids of the encoder's parameters that do not train."""

@@ -7,17 +7,13 @@ import gzip
 import numpy as np
 import pytest
 import torch
-from trees import random_sentences, sentence
+from trees import random_parser, random_sentences, sentence
 
-import tiny
 from lingraft.errors import CorpusError, RecipeError
-from lingraft.surgery import from_transformers
 from lingraft.tasks.parsing import (
     Parser,
-    ParserSettings,
     ParsingTask,
     Sentence,
-    build_parser,
     count_attachments,
     evaluate_parse,
     parse_file,
@@ -30,15 +26,7 @@ SENTENCES = random_sentences(20, seed=3)
 
 @pytest.fixture(scope="module")
 def parser() -> Parser:
-    tokenizer = tiny.wordpiece_tokenizer()
-    made = build_parser(
-        from_transformers(tiny.bert(tokenizer), tokenizer), SENTENCES, ParserSettings(arc_size=32, label_size=16)
-    )
-    torch.manual_seed(0)
-    with torch.no_grad():
-        made.head.arc_weight.normal_()
-        made.head.label_weight.normal_()
-    return made
+    return random_parser(SENTENCES)
 
 
 def test_the_scores_of_a_treebank(parser):

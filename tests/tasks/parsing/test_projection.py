@@ -9,18 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from trees import random_sentences, random_tree, sentence
+from trees import random_parser, random_sentences, random_tree, sentence
 
 import tiny
 from lingraft.errors import CorpusError
-from lingraft.surgery import from_transformers
 from lingraft.tasks.parsing import (
     Parse,
-    Parser,
-    ParserSettings,
     ParsingTask,
     Sentence,
-    build_parser,
     count_attachments,
     read_conllu,
     write_conllu,
@@ -190,18 +186,6 @@ def test_a_tree_in_part_is_written_and_read(tmp_path):
         read_conllu(tmp_path / "part.conllu")
 
 
-def parser() -> Parser:
-    tokenizer = tiny.wordpiece_tokenizer()
-    made = build_parser(
-        from_transformers(tiny.bert(tokenizer), tokenizer), SENTENCES, ParserSettings(arc_size=20, label_size=10)
-    )
-    torch.manual_seed(0)
-    with torch.no_grad():
-        made.head.arc_weight.normal_()
-        made.head.label_weight.normal_()
-    return made
-
-
 def opened(each: Sentence, known: list[bool]) -> Sentence:
     """The sentence without the heads of some of its words."""
     heads = [head if known[k] else UNKNOWN for k, head in enumerate(each.heads)]
@@ -209,7 +193,7 @@ def opened(each: Sentence, known: list[bool]) -> Sentence:
 
 
 def test_the_loss_of_trees_in_part_is_that_of_the_words_with_a_head():
-    made = parser()
+    made = random_parser(SENTENCES)
     random = np.random.default_rng(1)
     known = [(random.random(len(each)) < 0.5).tolist() for each in SENTENCES]
     known[0][0] = True
@@ -238,4 +222,4 @@ def test_words_without_a_head_are_not_scored():
     with pytest.raises(CorpusError, match="without a head"):
         count_attachments([part], [parse])
     with pytest.raises(CorpusError, match="whole trees"):
-        ParsingTask(parser(), SENTENCES, [part])
+        ParsingTask(random_parser(SENTENCES), SENTENCES, [part])

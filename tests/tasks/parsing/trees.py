@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 import tiny
+from lingraft.surgery import from_transformers
+from lingraft.tasks.parsing import Parser, ParserSettings, build_parser
 from lingraft.tasks.parsing.treebank import Sentence, iter_conllu
 
 RELATIONS = ["nsubj", "obj", "nmod", "nmod:poss", "acl:relcl", "punct", "case"]
@@ -65,3 +68,16 @@ def random_sentences(count: int, seed: int = 0, shortest: int = 1, longest: int 
         tags = [str(tag) for tag in random.choice(["PUNCT", "NOUN", "VERB", "ADP", "X"], n)]
         found.append(sentence([str(word) for word in random.choice(tiny.words(), n)], heads, deprels, tags))
     return found
+
+
+def random_parser(sentences: Sequence[Sentence]) -> Parser:
+    """A small parser of random weights for the relations of these sentences; scores of its trees differ."""
+    tokenizer = tiny.wordpiece_tokenizer()
+    made = build_parser(
+        from_transformers(tiny.bert(tokenizer), tokenizer), sentences, ParserSettings(arc_size=32, label_size=16)
+    )
+    torch.manual_seed(0)
+    with torch.no_grad():
+        made.head.arc_weight.normal_()
+        made.head.label_weight.normal_()
+    return made

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import re
 
-from .text import split_words
-
-Piece = tuple[str, bool]
-Pieces = list[Piece]
+from .text import Pieces, split_words
 
 _CONTRACTION = re.compile(r"(?i)(.+?)(n['’]t|['’](?:s|re|ve|ll|d|m))")
 _ELISION = re.compile(
@@ -29,13 +26,17 @@ def treebank_words(line: str, language: str) -> Pieces:
 
     language: a tag; only its first part counts. Languages without a rule are cut by `split_words` alone.
     """
-    primary = language.partition("-")[0].lower()
     words = split_words(line)
-    if primary == "en":
+    if primary(language) == "en":
         return [piece for word, space in words for piece in _spaced(_contracted(word), space)]
-    if primary in _ELIDING:
+    if primary(language) in _ELIDING:
         return [piece for word, space in words for piece in _spaced(_elided(word), space)]
     return words
+
+
+def primary(language: str) -> str:
+    """The first part of a tag, in small letters: ``pt`` of ``pt-BR``."""
+    return language.partition("-")[0].lower()
 
 
 def _spaced(parts: list[str], space: bool) -> Pieces:

@@ -18,8 +18,9 @@ import numpy as np
 from ...evidence.alignment import align
 from ...evidence.alignment.words import is_spaceless
 from .attachment import Parse
-from .cutting import Piece, Pieces, treebank_words
+from .cutting import primary, treebank_words
 from .parser import Parser
+from .text import Piece, Pieces, sentence_of, text_of
 from .treebank import UNKNOWN, Sentence
 
 Links = Sequence[tuple[int, int]]
@@ -60,16 +61,20 @@ class LinkedBitext(NamedTuple):
 
 @dataclass(frozen=True)
 class Projection:
-    """Trees in part, and how they were found.
-
-    sentences: of the new language. parsed: how many pairs the English parser read until enough were found. words,
-    attached: of ``sentences``, all words and those with a head.
-    """
+    """Trees in part. sentences: of the new language. parsed: how many pairs the English parser read to find them."""
 
     sentences: list[Sentence]
     parsed: int
-    words: int
-    attached: int
+
+    @property
+    def words(self) -> int:
+        """Words of all sentences."""
+        return sum(map(len, self.sentences))
+
+    @property
+    def attached(self) -> int:
+        """Those of them that have a head."""
+        return self.words - sum(sentence.heads.count(UNKNOWN) for sentence in self.sentences)
 
 
 def linked_pairs(
@@ -127,10 +132,10 @@ def project_trees(
     """
     found: list[Sentence] = []
     seen: set[tuple[str, ...]] = set()
-    parsed = words = attached = 0
+    parsed = 0
     turned = {old: new for old, new in TURNED.items() if new in teacher.labels}
     order = np.random.default_rng(seed).permutation(len(pairs)).tolist()
-    while order[parsed:] and len(found) < at_most:
+    while parsed < len(order) and len(found) < at_most:
         block = [pairs[k] for k in order[parsed : parsed + _BLOCK]]
         parsed += len(block)
         parses = teacher.parse([[word for word, _ in pair.english] for pair in block], precision=precision)
@@ -140,11 +145,11 @@ def project_trees(
             forms = tuple(word for word, _ in pair.foreign)
             if len(found) < at_most and 0 in heads and with_head >= min_share * len(heads) and forms not in seen:
                 seen.add(forms)
-                found.append(_sentence(pair, len(found) + 1).with_tree(heads, deprels))
-                words, attached = words + len(heads), attached + with_head
+                sentence = sentence_of(pair.foreign, len(found) + 1, f"text_en = {text_of(pair.english)}")
+                found.append(sentence.with_tree(heads, deprels))
         if on_progress:
             on_progress(max(len(found) / at_most, parsed / len(pairs)), f"{len(found):,} sentences")
-    return Projection(found, parsed, words, attached)
+    return Projection(found, parsed)
 
 
 def project(
@@ -177,11 +182,11 @@ def _crossing(heads: Sequence[int]) -> set[int]:
     """Words, counted from 0, whose arc crosses another one; the root's is none."""
     arcs = sorted((min(head - 1, word), max(head - 1, word), word) for word, head in enumerate(heads) if head > 0)
     crossing: set[int] = set()
-    for number, (_, end, word) in enumerate(arcs):
-        for start, other_end, other in arcs[number + 1 :]:
-            if start >= end:
+    for number, (start, end, word) in enumerate(arcs):
+        for other_start, other_end, other in arcs[number + 1 :]:
+            if other_start >= end:
                 break
-            if arcs[number][0] < start and end < other_end:
+            if start < other_start and end < other_end:
                 crossing |= {word, other}
     return crossing
 
@@ -200,7 +205,7 @@ def joined(words: Pieces, links: Links, language: str) -> tuple[Pieces, list[tup
     Of text without spaces every character comes as a word (`split_words`), of Vietnamese every syllable. Neighbours
     that are linked to one and the same English word and no other are taken for one word.
     """
-    syllables = language.partition("-")[0].lower() in _SYLLABLES
+    syllables = primary(language) in _SYLLABLES
     english_of: dict[int, list[int]] = {}
     for i, j in links:
         english_of.setdefault(j, []).append(i)
@@ -226,12 +231,3 @@ def _joinable(before: str, word: str, gap: bool, syllables: bool) -> bool:
 
 def _mostly_letters(words: Pieces) -> bool:
     return sum(word[-1].isalpha() for word, _ in words) >= _LETTERS * len(words)
-
-
-def _sentence(pair: Linked, number: int) -> Sentence:
-    comments = [f"sent_id = {number}", f"text = {_text(pair.foreign)}", f"text_en = {_text(pair.english)}"]
-    return Sentence.from_words([word for word, _ in pair.foreign], comments, [space for _, space in pair.foreign])
-
-
-def _text(words: Pieces) -> str:
-    return "".join(word + " " * space for word, space in words).rstrip(" ")

@@ -12,6 +12,10 @@ from ...corpus import read_lines
 from ...errors import CorpusError
 from .treebank import Sentence
 
+#: a word, and whether white space, or the end, follows it
+Piece = tuple[str, bool]
+Pieces = list[Piece]
+
 _SPACE, _LETTER, _DIGIT, _MARK, _SINGLE, _OTHER = range(6)
 
 #: what may stand inside a word, between two letters: apostrophes, the Catalan middle dot, the Hebrew gershayim
@@ -36,15 +40,26 @@ def read_text(path: str | PathLike[str], *, tokenised: bool) -> Iterator[Sentenc
         if not pieces:
             continue
         number += 1
-        forms = [word for word, _ in pieces]
-        spaces = [space for _, space in pieces]
-        text = "".join(word + " " * space for word, space in pieces).rstrip(" ")
-        yield Sentence.from_words(forms, [f"sent_id = {number}", f"text = {text}"], spaces)
+        yield sentence_of(pieces, number)
     if not number:
         raise CorpusError(f"'{path}' holds no word; text with one sentence a line was expected.")
 
 
-def split_words(line: str) -> list[tuple[str, bool]]:
+def sentence_of(pieces: Pieces, number: int, *comments: str) -> Sentence:
+    """A sentence without a tree, with the comments ``sent_id``, ``text`` and those given.
+
+    pieces: its words. number: its ``sent_id``. Raises CorpusError as `Sentence.from_words` does.
+    """
+    told = [f"sent_id = {number}", f"text = {text_of(pieces)}", *comments]
+    return Sentence.from_words([word for word, _ in pieces], told, [space for _, space in pieces])
+
+
+def text_of(pieces: Pieces) -> str:
+    """Words as running text."""
+    return "".join(word + " " * space for word, space in pieces).rstrip(" ")
+
+
+def split_words(line: str) -> Pieces:
     """The words of raw text, each with whether white space, or the end, follows it.
 
     A word is a run of letters, marks and digits, with single apostrophes between letters (``don't`` is one word) and
@@ -53,7 +68,7 @@ def split_words(line: str) -> list[tuple[str, bool]]:
     can tell where words begin in these scripts, so better give such text tokenised.
     """
     kinds = [_kind(character) for character in line]
-    words: list[tuple[str, bool]] = []
+    words: Pieces = []
     start = 0
     while start < len(line):
         if kinds[start] == _SPACE:
