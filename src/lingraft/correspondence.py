@@ -17,14 +17,20 @@ from .evidence import Provenance, Sources, build_table, encode, read_lexicons
 from .evidence.alignment import AlignerSettings
 from .evidence.vectors import read_vectors, save_vectors, train_vectors
 from .recipe import TRAIN
-from .surgery import LanguageModel, check_tokenizer_class, load_tokenizer, position_padding, save_tokenizer
+from .surgery import (
+    LanguageModel,
+    check_tokenizer_class,
+    load_tokenizer,
+    position_padding,
+    save_tokenizer,
+    train_target,
+)
 from .texts import Corpus, Inputs, Language, tokenizer_key
 from .vocabulary import (
     lower_cases,
     special_ids,
     text_counts,
     tokenizer_hash,
-    train_tokenizer,
     with_chat_template,
     with_padding_at,
 )
@@ -84,7 +90,8 @@ def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, co
             lines = corpus.sample("xx", _VOCABULARY_BYTES)
             if given.text:  # the bitext's words need tokens too: their rows have the best evidence
                 lines = lines + [pair[1] for pair in corpus.pairs]
-            save_tokenizer(train_tokenizer(source.tokenizer, lines, recipe.size, recipe.min_count), folder)
+            trained = train_target(source.model.config, source.tokenizer, lines, recipe.size, recipe.min_count)
+            save_tokenizer(trained, folder)
 
         tokenizer = load_tokenizer(cache.stage("vocabulary", key, make))
     fertility = _fertility(source.tokenizer, tokenizer, corpus)

@@ -28,6 +28,7 @@ from lingraft.surgery import (
     save_model,
     save_tokenizer,
     self_check,
+    train_target,
     with_masked_lm_head,
 )
 from lingraft.surgery.folders import stored_weights
@@ -188,6 +189,14 @@ def test_a_tokenizer_that_transformers_reads_otherwise_beside_the_model_is_refus
     for kind in families.KINDS:
         with pytest.raises(ModelError, match="Beside a qwen2 model transformers reads this tokenizer as"):
             check_tokenizer_class(source.model, tiny.TOKENIZERS[kind]())
+
+
+@pytest.mark.parametrize(("family", "tokens"), [("Qwen2", 4), ("Qwen3", 1)])
+def test_words_keep_their_vowel_signs_where_transformers_reads_the_tokenizer_so(family: str, tokens: int) -> None:
+    source, *_ = families.made(families.Cell(family, "chat", "chat", True))
+    target = train_target(source.model.config, source.tokenizer, ["हिन्दी"] * 10)
+    check_tokenizer_class(source.model, target)
+    assert len(target("हिन्दी").input_ids) == tokens
 
 
 def test_roles_that_a_tokenizer_does_not_fill_stay_empty(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def types(part: Any) -> list[str]:
 
 
 def test_is_of_the_same_kind_as_the_source(any_tokenizer: PreTrainedTokenizerFast) -> None:
-    source, target = backend_json(any_tokenizer), backend_json(train_tokenizer(any_tokenizer, LINES))
+    without_marks = [line for line in LINES if line != HINDI]
+    source, target = backend_json(any_tokenizer), backend_json(train_tokenizer(any_tokenizer, without_marks))
     assert target["model"]["type"] == source["model"]["type"]
     assert notation(target) == notation(source)
     for part in ("pre_tokenizer", "decoder"):

@@ -39,13 +39,14 @@ def tokenizer(
 ) -> None:
     """Train a tokenizer of the same kind as a model's on text of the new language."""
     from ..corpus import Counts, clean_text, read_text
-    from ..surgery import load_tokenizer, resolve_model, save_tokenizer
-    from ..vocabulary import tokenizer_hash, train_tokenizer
+    from ..surgery import load_config, load_tokenizer, resolve_model, save_tokenizer, train_target
+    from ..vocabulary import tokenizer_hash
 
     refuse_existing(out)
     counts = Counts()
     lines = [line for name in text for line in clean_text(read_text(name), 1_000_000, counts)]
-    trained = train_tokenizer(load_tokenizer(resolve_model(model)), lines, vocab_size)
+    folder = resolve_model(model)
+    trained = train_target(load_config(folder), load_tokenizer(folder), lines, vocab_size)
     save_tokenizer(trained, out)
     done(as_json, quiet, {"size": len(trained), "hash": tokenizer_hash(trained), "lines": counts.kept}, out)
 

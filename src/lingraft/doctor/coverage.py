@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from ..evidence.backoff import pieces_of
 from ..evidence.spelling import spelling_evidence
 from ..evidence.vectors import read_vectors
 from ..recipe import TRAIN, Given, VocabularyRecipe
-from ..surgery import LanguageModel
-from ..vocabulary import all_special_ids, train_tokenizer
+from ..surgery import LanguageModel, train_target
+from ..vocabulary import all_special_ids
 from .findings import Finding, percent
 from .sampling import Sample
 
@@ -84,13 +85,14 @@ def make_vocabulary(
     lines = list(material.text)
     if material.foreign is not material.text:
         lines += material.foreign
+    train = partial(train_target, source.model.config, source.tokenizer)
     try:
-        trained = train_tokenizer(source.tokenizer, lines, recipe.size, recipe.min_count)
+        trained = train(lines, recipe.size, recipe.min_count)
     except CorpusError:
         if whole or recipe.size is None:
             raise
         # what a part of the text cannot support all of it may
-        trained = train_tokenizer(source.tokenizer, lines, None, recipe.min_count)
+        trained = train(lines, None, recipe.min_count)
     return Vocabulary(trained, time.perf_counter() - began, whole and recipe.size is None)
 
 

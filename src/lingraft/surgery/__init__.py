@@ -7,6 +7,7 @@ from .folders import (
     copy_pipeline,
     copy_without_pickles,
     has_pickles,
+    load_config,
     readable,
     refuse_missing,
     resolve_model,
@@ -39,6 +40,7 @@ from .models import (
     load_tokenizer,
     save_model,
     save_tokenizer,
+    train_target,
     without_weights,
 )
 
@@ -70,6 +72,7 @@ __all__ = [
     "has_pickles",
     "initialise",
     "length_limit",
+    "load_config",
     "load_model",
     "load_to_graft",
     "load_tokenizer",
@@ -84,6 +87,7 @@ __all__ = [
     "self_check",
     "share_body",
     "table_initialisation",
+    "train_target",
     "transformer_folder",
     "vocabulary_parameters",
     "with_masked_lm_head",

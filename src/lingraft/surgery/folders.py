@@ -19,7 +19,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from ..cache import CARD
 from ..errors import ModelError, in_one_line
@@ -184,6 +184,15 @@ def readable(name: str | Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise ModelError(f"'{name}' could not be loaded as a model ({in_one_line(error)}).") from None
+
+
+def load_config(folder: Path) -> PretrainedConfig:
+    """The config of the transformer in a model folder; ModelError if it cannot be read."""
+    with readable(folder):
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            transformer_folder(folder), local_files_only=True, trust_remote_code=False
+        )
+    return config
 
 
 def refuse_missing(folder: Path, names: Iterable[str]) -> None:

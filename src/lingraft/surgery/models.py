@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,18 +20,19 @@ from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
-    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForPreTraining,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from ..errors import ModelError
-from ..vocabulary import ROLES, tokenizer_hash
+from ..vocabulary import ROLES, cuts_at_marks, tokenizer_hash, train_tokenizer
 from .folders import (
     Stored,
     check_complete,
@@ -38,6 +40,7 @@ from .folders import (
     check_tokenizer_files,
     copy_pipeline,
     is_pickled,
+    load_config,
     readable,
     resolve_model,
     stored_weights,
@@ -46,6 +49,9 @@ from .folders import (
 from .layout import has_head, position_padding
 
 Kind = Literal["masked", "causal", "sentence"]
+
+#: a word with a combining mark, of which any tokenizer can be trained
+_MARKED = ["कि"] * 4
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,7 @@ def load_model(
     folder = resolve_model(str(name), allow_pickle=allow_pickle)
     inner = transformer_folder(folder)
     with readable(name):
-        config = AutoConfig.from_pretrained(inner, local_files_only=True, trust_remote_code=False)
+        config = load_config(folder)
         stored = stored_weights(inner)
         architecture = (config.architectures or [""])[0]
         kind = _kind(folder, architecture, config)
@@ -334,16 +340,35 @@ def check_tokenizer_class(model: PreTrainedModel, tokenizer: PreTrainedTokenizer
     For some types of models it takes a class of its own, whatever the tokenizer's files say, and that class its own
     pre-tokenizer and normaliser.
     """
+    read = _read_otherwise(model.config, tokenizer)
+    if read:
+        raise ModelError(
+            f"Beside a {model.config.model_type} model transformers reads this tokenizer as {read}, which makes other "
+            "tokens of a text. Give one of the same kind as the model's own, or let one be trained."
+        )
+
+
+def _read_otherwise(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What transformers makes of the tokenizer beside the config; empty if it is the same."""
     with tempfile.TemporaryDirectory(prefix="lingraft-") as folder:
-        model.config.save_pretrained(folder)
+        config.save_pretrained(folder)
         save_tokenizer(tokenizer, Path(folder))
         try:
             read = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            same, name = tokenizer_hash(read) == tokenizer_hash(tokenizer), type(read).__name__
+            return "" if tokenizer_hash(read) == tokenizer_hash(tokenizer) else type(read).__name__
         except Exception as error:  # such a class may as well not take its vocabulary
-            same, name = False, f"something else ({type(error).__name__})"
-    if not same:
-        raise ModelError(
-            f"Beside a {model.config.model_type} model transformers reads this tokenizer as {name}, which makes other "
-            "tokens of a text. Give one of the same kind as the model's own, or let one be trained."
-        )
+            return f"something else ({type(error).__name__})"
+
+
+def train_target(
+    config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, lines: Sequence[str], size: int | None = None,
+    min_count: int = 2,
+) -> PreTrainedTokenizerFast:  # fmt: skip
+    """`train_tokenizer` for a model with this config, whose own tokenizer is given.
+
+    lines, size, min_count: as there.
+
+    A pattern that cuts words at their vowel signs stays as it is where transformers would read no other one.
+    """
+    whole_words = not cuts_at_marks(tokenizer) or not _read_otherwise(config, train_tokenizer(tokenizer, _MARKED))
+    return train_tokenizer(tokenizer, lines, size, min_count, whole_words=whole_words)

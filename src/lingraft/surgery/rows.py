@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoConfig, AutoModel
+from transformers import AutoModel
 
 from ..errors import ModelError
-from .folders import readable, transformer_folder
+from .folders import load_config, readable, transformer_folder
 
 
 def read_rows(folder: Path, ids: Sequence[int]) -> Tensor:
@@ -21,7 +21,7 @@ def read_rows(folder: Path, ids: Sequence[int]) -> Tensor:
     """
     inner = transformer_folder(folder)
     with readable(folder):
-        config = AutoConfig.from_pretrained(inner, local_files_only=True, trust_remote_code=False)
+        config = load_config(folder)
         with torch.device("meta"):  # shapes alone
             model = AutoModel.from_config(config, trust_remote_code=False)
         weight = model.get_input_embeddings().weight

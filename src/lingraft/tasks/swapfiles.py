@@ -12,12 +12,13 @@ import transformers
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..cache import replacing
 from ..errors import ModelError, SelfCheckError
 from ..surgery import (
     check_complete,
+    load_config,
     load_tokenizer,
     readable,
     save_tokenizer,
@@ -41,7 +42,7 @@ def load_any(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     inner = transformer_folder(folder)
     with readable(folder):
-        config = AutoConfig.from_pretrained(inner, local_files_only=True, trust_remote_code=False)
+        config = load_config(folder)
         name = (config.architectures or ["none"])[0]
         found_class = getattr(transformers, name, None)
         if not (isinstance(found_class, type) and issubclass(found_class, PreTrainedModel)):

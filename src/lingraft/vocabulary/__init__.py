@@ -2,6 +2,7 @@
 
 from .cuts import TokenCuts, token_cuts
 from .fertility import text_counts
+from .marks import cuts_at_marks
 from .renumber import renumbered, with_chat_template, with_padding_at
 from .special import ROLES, all_special_ids, same_special_tokens, special_ids, special_rows
 from .tokens import TokenIdentity, backend_json, lower_cases, notation, token_identities, tokenizer_hash
@@ -14,6 +15,7 @@ __all__ = [
     "TokenIdentity",
     "all_special_ids",
     "backend_json",
+    "cuts_at_marks",
     "frame",
     "keep_accents",
     "lower_cases",

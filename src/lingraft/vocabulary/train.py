@@ -1,8 +1,8 @@
 """A tokenizer for the new language, of the same kind as the source model's.
 
-It keeps the source's normaliser (less whatever strips accents), pre-tokenizer, decoder and template; only the model
-inside is trained anew. Special tokens keep their ids, so that a model's config stays true; where the new vocabulary is
-smaller than such an id, that token moves to the end.
+It keeps the source's normaliser (less whatever strips accents), pre-tokenizer (less what cuts words at their vowel
+signs), decoder and template; only the model inside is trained anew. Special tokens keep their ids, so that a model's
+config stays true; where the new vocabulary is smaller than such an id, that token moves to the end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..errors import CorpusError, ModelError
+from .marks import has_marks, keep_marks
 from .renumber import around, chat_tokens, renumber_processor
 from .special import all_special_ids
 from .tokens import backend_json, notation
@@ -190,16 +191,20 @@ def settled(vocabulary: list[tuple[str, float]]) -> list[tuple[str, float]]:
 
 
 def train_tokenizer(
-    source: PreTrainedTokenizerBase, lines: Sequence[str], size: int | None = None, min_count: int = 2
-) -> PreTrainedTokenizerFast:
+    source: PreTrainedTokenizerBase, lines: Sequence[str], size: int | None = None, min_count: int = 2,
+    *, whole_words: bool = True,
+) -> PreTrainedTokenizerFast:  # fmt: skip
     """Trains a tokenizer of the source's kind on lines of the new language.
 
     size: tokens in all, specials included. Without it 32,000 or what the text supports, whichever is smaller; a size
     that the text cannot support raises CorpusError, as does text without a single token. min_count: a merge has to be
-    seen this often.
+    seen this often. whole_words: where the text has combining marks and the source's pattern cuts words at them, as
+    GPT-2's does, the new tokenizer's does not.
     """
     state = backend_json(source)
     state["normalizer"] = keep_accents(state["normalizer"])
+    if whole_words and has_marks(lines):
+        state = keep_marks(state)
     specials = _special_layout(source, state)
     model = state["model"]
     unknown = source.unk_token if model["type"] != "BPE" or model.get("unk_token") else None
