@@ -44,7 +44,7 @@ from .surgery.initialisers.isolated import measured_initialisation
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
 from .training import (
     Progress,
-    calibrate_bias,
+    calibrate_output,
     check_objective,
     default_device,
     head_trainer,
@@ -297,7 +297,7 @@ class _Bench:
         source = self._source.with_model(copy.deepcopy(self._source.model))
         target = graft_with(source, self._target.tokenizer, initialisation, seed)
         if initialisation.calibrated:
-            calibrate_bias(target, self._foreign)
+            calibrate_output(target, self._foreign)
         retrieval = None
         if self._pairs:
             retrieval = retrieval_scores(self._english_sentences, self._embedded(target, 1))

@@ -42,8 +42,9 @@ _log = logging.getLogger("lingraft")
 #: lines of text that statistics look at
 _SAMPLE = 2000
 
-#: goes up when the same evidence makes another table, so that a run folder's old one is not taken for it
-_MADE_AS = 2
+#: go up when the same text makes another tokenizer, or the same evidence another table, so that a run folder's old one
+#: is not taken for it
+_TRAINED_AS, _MADE_AS = 2, 2
 
 #: of more text than this a vocabulary is trained on a sample
 _VOCABULARY_BYTES = 1 << 28
@@ -84,7 +85,7 @@ def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, co
         tokenizer = given_tokenizer(given.tokenizer, source)
         key: list[Any] = ["given", tokenizer_key(tokenizer)]
     else:
-        key = [inputs.corpus_key, tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]
+        key = [_TRAINED_AS, inputs.corpus_key, tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]
 
         def make(folder: Path) -> None:
             lines = corpus.sample("xx", _VOCABULARY_BYTES)

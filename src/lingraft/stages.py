@@ -37,7 +37,7 @@ from .surgery import (
 from .surgery.initialisers import CALIBRATION_BYTES
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
 from .texts import Corpus, Inputs, TrainingText, make_shards
-from .training import Progress, Tracking, calibrate_bias, distillation_trainer, language_model_trainer
+from .training import Progress, Tracking, calibrate_output, distillation_trainer, language_model_trainer
 
 #: keys of the training that change no weight
 _WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "parallel", "track"}
@@ -107,7 +107,7 @@ def make_graft(cache: StageCache, inputs: Inputs, vocabulary: Vocabulary, table:
         bounds = norm_bounds(source)
         target = graft(source, vocabulary.tokenizer, loaded, "lingraft", inputs.recipe.seed, take_over=True)
         del source
-        calibration = calibrate_bias(target, _calibration_text(inputs, corpus)) if target.has_head else None
+        calibration = calibrate_output(target, _calibration_text(inputs, corpus)) if target.has_head else None
         save_model(target, folder / "target")
         expected = expected_of(target, _sample_texts(corpus))
         del target

@@ -105,9 +105,9 @@ def init(
 ) -> None:
     """Write the model under the new vocabulary, without any training.
 
-    lingraft works from --table, or from --bitext, --lexicon and --vectors or any of them, and makes the output bias of
-    a masked language model agree with --text, or else with the bitext; ramen works from --bitext or --vectors, wechsel
-    from --vectors and --lexicon, focus from --text; mean and random need nothing.
+    lingraft works from --table, or from --bitext, --lexicon and --vectors or any of them, and makes what a language
+    model predicts on average agree with --text, or else with the bitext; ramen works from --bitext or --vectors,
+    wechsel from --vectors and --lexicon, focus from --text; mean and random need nothing.
     """
     from ..surgery import (
         check_folder,
@@ -123,7 +123,7 @@ def init(
     )
     from ..surgery.initialisers import inputs_of
     from ..surgery.initialisers.files import InputFiles, split_vectors
-    from ..training import calibrate_bias
+    from ..training import calibrate_output
     from ..vocabulary import with_chat_template
 
     chosen = check_method(method)
@@ -143,7 +143,7 @@ def init(
     bounds = norm_bounds(source)
     grafted = graft_with(source, target, made, seed, take_over=True)
     del source  # one set of weights at a time: what was written is checked against what is remembered of it
-    calibration = calibrate_bias(grafted, inputs.running_text) if made.calibrated else None
+    calibration = calibrate_output(grafted, inputs.running_text) if made.calibrated else None
     texts = [line for pair in inputs.pairs[:3] for line in pair] + list(inputs.text[:3])
     with replacing(out) as aside:
         save_model(grafted, aside)

@@ -10,7 +10,7 @@ from .build import (
     natural_objective,
     resolve_training,
 )
-from .calibration import Calibration, calibrate_bias
+from .calibration import Calibration, calibrate_output
 from .data import text_marks, text_stream
 from .distillation import framed
 from .language_modelling import causal_loss, masked_loss
@@ -27,7 +27,7 @@ __all__ = [
     "Tracking",
     "Trainer",
     "autocast",
-    "calibrate_bias",
+    "calibrate_output",
     "causal_loss",
     "check_activations",
     "check_objective",

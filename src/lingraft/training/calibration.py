@@ -1,24 +1,28 @@
-"""The output bias of a grafted model, from running text of its language.
+"""What a grafted model predicts of its new tokens on average, made to agree with running text of its language.
 
-A bias that is a mixture of English biases carries English frequencies: what a mask most probably hides is then judged
-by how common its translations are. The bias that is right for a text is known from it: under it the model's
-predictions, averaged over the masks of the text, are the frequencies of its tokens (the condition of a maximum of the
-likelihood in the bias). One step towards it,
+Rows and bias that are mixtures of English ones carry English frequencies: a token is then predicted as often as its
+translations are. The bias that is right for a text is known from it: under it the model's predictions, averaged over
+the text, are the frequencies of its tokens (the condition of a maximum of the likelihood in the bias). One step towards
+it,
 
     b <- b + log p - log m,
 
 with m the model's mean prediction and p the frequencies, is nearly all of the way. The same is known as logit
 adjustment for a change of the prior (Saerens, Latinne & Decaestecker 2002; Menon et al. 2021).
+
+Most decoders have no bias. What their hidden states h have in common serves in its place: with c the mean of h over the
+text, c / |c|^2 added to a token's output row b times adds about b to its logit everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..corpus import TokenStream
 from ..evidence import encode
@@ -33,6 +37,9 @@ Array = np.ndarray[Any, Any]
 #: tokens of a block, blocks that the mean prediction is taken over, and at once
 _LENGTH, _BLOCKS, _BATCH = 128, 96, 4
 
+#: a decoder predicts at every place of a block, so that it needs fewer
+_CAUSAL_BLOCKS = 24
+
 _MASK_RATE = 0.15
 
 #: the model's own mean prediction counts like so many tokens of the text: little text changes little
@@ -41,10 +48,14 @@ _PRIOR_TOKENS = 10_000
 #: no mean prediction is taken to be smaller, whatever the few masks say
 _FLOOR = 1e-7
 
+#: what is added to logits everywhere may be so uneven, as a standard deviation over the places where the mean is 1; a
+#: trained decoder's is a tenth or two
+_UNEVEN = 0.5
+
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was done to a bias.
+    """What was done to a model's output.
 
     tokens: of the text, ordinary ones. divergence: Kullback-Leibler divergence of the model's mean prediction from the
     tokens' frequencies, in nats, before.
@@ -54,15 +65,20 @@ class Calibration:
     divergence: float
 
 
-def calibrate_bias(language_model: LanguageModel, text: TokenStream | Sequence[str]) -> Calibration | None:
-    """Makes the output bias of a masked language model agree with the frequencies of a text's tokens, in place.
+@torch.no_grad()
+def calibrate_output(language_model: LanguageModel, text: TokenStream | Sequence[str]) -> Calibration | None:
+    """Makes a language model's mean prediction agree with the frequencies of a text's tokens, in place.
 
-    text: in the model's language, lines or the stream of them under its tokenizer (`text_stream`). The bias of special
-    tokens, which no mask hides, stays. The same model and text give the same bias. None, and nothing is done, for a
-    decoder, for a model without a head or without an output bias, and for a text without an ordinary token.
+    text: in the model's language, lines or the stream of them under its tokenizer (`text_stream`). It changes the
+    output bias or, of a decoder without one, the output rows, which may be the input's too; not of special tokens. The
+    same model and text give the same result. None, and nothing is done, for a model without a head, a masked one
+    without a bias, a decoder whose hidden states have nothing in common, and a text without an ordinary token.
     """
+    causal = language_model.kind == "causal"
     parameters = vocabulary_parameters(language_model.model)
-    if language_model.kind == "causal" or "bias" not in parameters or language_model.tokenizer.mask_token_id is None:
+    if not language_model.has_head or not (causal or "bias" in parameters):
+        return None
+    if not causal and language_model.tokenizer.mask_token_id is None:
         return None
     if not isinstance(text, TokenStream):
         text = text_stream(language_model, encode(language_model.tokenizer, list(text)))
@@ -71,35 +87,79 @@ def calibrate_bias(language_model: LanguageModel, text: TokenStream | Sequence[s
     total = counts.sum()
     if not total:
         return None
-    bias = parameters["bias"]
-    mean = np.maximum(_mean_prediction(Side(language_model, text, _LENGTH)), _FLOOR)
-    mean /= mean[~special].sum()  # among what can be hidden
+    side = Side(language_model, text, _LENGTH)
+    heard = list(_causal(side) if causal else _masked(side))
+    bias, rows = parameters.get("bias"), parameters.get("output", parameters["input"])
+    constant = _constant(side, heard, rows) if bias is None else None
+    if bias is None and constant is None:
+        return None
+    mean = np.maximum(_mean_prediction(side, heard), _FLOOR)
+    mean /= mean[~special].sum()  # among what can be predicted
     share = (counts + _PRIOR_TOKENS * mean) / (total + _PRIOR_TOKENS)
-    step = np.where(special, 0, np.log(share / mean))
-    with torch.no_grad():
-        bias[: step.size] += torch.from_numpy(step).to(bias)
+    step = torch.from_numpy(np.where(special, 0, np.log(share / mean)))
+    if bias is not None:
+        bias[: len(step)] += step.to(bias)
+    elif constant is not None:
+        rows[: len(step)] += torch.outer(step.to(constant), constant).to(rows)
     seen = counts > 0
     frequency = counts[seen] / total
     return Calibration(int(total), float((frequency * np.log(frequency / mean[seen])).sum()))
 
 
-def _mean_prediction(side: Side) -> Array:
-    """The model's probabilities of all tokens, float64 (tokens,), averaged over masks that are spread over the text."""
-    model = side.model
-    device = next(model.parameters()).device
-    blocks = np.unique(np.linspace(0, side.blocks.n_blocks - 1, _BLOCKS).round().astype(np.int64))
+#: last hidden states (rows, k, width) and what each counts (rows, k)
+_Heard = tuple[Tensor, Tensor]
+
+
+def _spread(side: Side, number: int) -> Iterator[Tensor]:
+    """About so many blocks that are spread over the text, some at once: int64 (rows, length)."""
+    blocks = np.unique(np.linspace(0, side.blocks.n_blocks - 1, number).round().astype(np.int64))
+    for start in range(0, blocks.size, _BATCH):
+        yield torch.from_numpy(side.blocks.take(blocks[start : start + _BATCH]).astype(np.int64))
+
+
+def _masked(side: Side) -> Iterator[_Heard]:
+    """What a masked model makes of the places that are hidden."""
+    device = next(side.model.parameters()).device
     special = torch.from_numpy(side.special)
+    for number, ids in enumerate(_spread(side, _BLOCKS)):
+        # drawn on the CPU, whatever the device, so that every machine hides the same tokens
+        generator = generator_for(torch.device("cpu"), number)
+        masked = mask_tokens(ids, special, side.mask_id, _MASK_RATE, generator).to(device)
+        yield hidden_states(side.model, embed_tokens(side.model, masked.ids), masked.positions), masked.weights
+
+
+def _causal(side: Side) -> Iterator[_Heard]:
+    """What a decoder makes of every place."""
+    device = next(side.model.parameters()).device
+    for ids in _spread(side, _CAUSAL_BLOCKS):
+        hidden = hidden_states(side.model, embed_tokens(side.model, ids.to(device)))
+        yield hidden, torch.ones(ids.shape, device=device)
+
+
+def _mean_prediction(side: Side, heard: Sequence[_Heard]) -> Array:
+    """The model's probabilities of all tokens, float64 (tokens,), averaged over the places."""
     total = torch.zeros(side.n_tokens, dtype=torch.float64)
-    masks = 0.0
-    with torch.inference_mode():
-        for number, start in enumerate(range(0, blocks.size, _BATCH)):
-            ids = torch.from_numpy(side.blocks.take(blocks[start : start + _BATCH]).astype(np.int64))
-            # drawn on the CPU, whatever the device, so that every machine hides the same tokens
-            generator = generator_for(torch.device("cpu"), number)
-            masked = mask_tokens(ids, special, side.mask_id, _MASK_RATE, generator).to(device)
-            hidden = hidden_states(model, embed_tokens(model, masked.ids), masked.positions)
-            predicted = head_logits(model, hidden)[..., : side.n_tokens].float().softmax(-1)
-            predicted = predicted * masked.weights.unsqueeze(-1)
-            total += predicted.flatten(0, -2).sum(0, dtype=torch.float64).cpu()
-            masks += float(masked.weights.sum())
-    return total.numpy() / max(masks, 1.0)
+    places = 0.0
+    for hidden, weights in heard:
+        predicted = head_logits(side.model, hidden)[..., : side.n_tokens].float().softmax(-1)
+        predicted = predicted * weights.unsqueeze(-1)
+        total += predicted.flatten(0, -2).sum(0, dtype=torch.float64).cpu()
+        places += float(weights.sum())
+    return total.numpy() / max(places, 1.0)
+
+
+def _constant(side: Side, heard: Sequence[_Heard], rows: Tensor) -> Tensor | None:
+    """What to add to an output row for its logits to rise by about 1 everywhere, float32 (width,).
+
+    None where the hidden states have too little in common, as those of an untrained model.
+    """
+    hidden = torch.cat([states.flatten(0, -2) for states, _ in heard]).float()
+    mean = hidden.mean(0)
+    constant = mean / (mean @ mean)
+    if (hidden @ constant).std() > _UNEVEN:
+        return None
+    # some families scale what comes of the rows
+    some = hidden[:8].unsqueeze(0)
+    logits = head_logits(side.model, some.to(heard[0][0]))[..., : side.n_tokens].float()
+    plain = some @ rows[: side.n_tokens].float().T
+    return constant * (plain.square().sum() / (logits * plain).sum())

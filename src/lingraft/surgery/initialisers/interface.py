@@ -29,7 +29,7 @@ Unknown = Literal["normal", "mean", "ramen", "ramen-code"]
 Input = Literal["table", "bitext", "vectors", "lexicon", "text"]
 
 #: what each method works from: the first of these sets of inputs that is given; lingraft takes all evidence there is,
-#: and text for its output bias
+#: and text for what is predicted on average
 NEEDS: dict[Method, tuple[tuple[Input, ...], ...]] = {
     "lingraft": (("table",), ("bitext",), ("lexicon",), ("vectors",)),
     "ramen": (("bitext",), ("vectors", "lexicon"), ("vectors",)),
@@ -42,7 +42,7 @@ NEEDS: dict[Method, tuple[tuple[Input, ...], ...]] = {
 #: what a table can be made of
 EVIDENCE: tuple[Input, ...] = ("bitext", "lexicon", "vectors")
 
-#: UTF-8 bytes of running text that an output bias is calibrated on: a sample of more would say nothing new
+#: UTF-8 bytes of running text that a mean prediction is calibrated on: a sample of more would say nothing new
 CALIBRATION_BYTES = 1 << 22
 
 _DESCRIBED: dict[Input, str] = {
@@ -63,8 +63,8 @@ class Initialisation:
 
     table: p(source token | target token), rows of provenance ``fallback`` empty. unknown: what becomes of those.
     balanced: whether mixtures are brought nearer to the norm of the source's rows (`lingraft.surgery.BALANCE`).
-    calibrated: whether the output bias is made to agree with text afterwards
-    (`lingraft.training.calibrate_bias`).
+    calibrated: whether the mean prediction is made to agree with text afterwards
+    (`lingraft.training.calibrate_output`).
     """
 
     table: TranslationTable

@@ -99,7 +99,7 @@ def _reason(status: int, stderr: Path) -> str:
 def run_job(job: dict[str, Any], on_progress: OnProgress | None = None) -> dict[str, Any]:
     """What the process does: makes the rows, writes the table, and tells what it took."""
     from ...machine import peak_memory_mb
-    from ...training import calibrate_bias
+    from ...training import calibrate_output
     from .. import graft_with, initialise, load_model, load_tokenizer
 
     method = check_method(job["method"])
@@ -109,7 +109,7 @@ def run_job(job: dict[str, Any], on_progress: OnProgress | None = None) -> dict[
     made = initialise(method, source.tokenizer, target, inputs)
     grafted = graft_with(source, target, made, job["seed"])
     if made.calibrated:
-        calibrate_bias(grafted, inputs.running_text)
+        calibrate_output(grafted, inputs.running_text)
     seconds, peak = time.perf_counter() - began, peak_memory_mb()
     made.table.save(Path(job["table"]))
     return {

@@ -13,7 +13,7 @@ def lingraft(
 ) -> Initialisation:
     """The table that was given, else one of all evidence; rows without any get the source's mean and spread.
 
-    The output bias is to be calibrated on text of the new language, where there is some.
+    The mean prediction is to be calibrated on text of the new language, where there is some.
     """
     table = inputs.table
     if table is None:
