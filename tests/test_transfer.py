@@ -12,6 +12,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 import lingraft
 import tiny
+from lingraft.evidence import Provenance
+from lingraft.evidence.spelling import spelling_evidence
 from lingraft.recipe import build_recipe, read_recipe_file
 from plain import assert_loads_without_lingraft
 
@@ -106,6 +108,16 @@ def test_the_table_belongs_to_the_two_tokenizers(finished):
     table = lingraft.TranslationTable.load(finished.directory / "table.npz")
     table.check_tokenizers(finished.source.tokenizer, finished.target.tokenizer)
     assert table.shares() == pytest.approx(finished.run["table"]["shares"])
+
+
+def test_a_decoder_keeps_the_rows_of_the_tokens_that_it_has(run):
+    """However often a bitext has them; with other models that counts for more than their spelling."""
+    for name, kept in (("clm", True), ("mlm", False)):
+        finished = run(name)
+        table = lingraft.TranslationTable.load(finished.directory / "table.npz")
+        overlap, _ = spelling_evidence(finished.source.tokenizer, finished.target.tokenizer)
+        assert overlap.known.sum() > 20
+        assert (table.provenance[overlap.known] == Provenance.overlap).all() == kept
 
 
 def test_the_grafted_model_retrieves_better_than_the_untouched_one(finished):

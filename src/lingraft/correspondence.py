@@ -24,6 +24,7 @@ from .surgery import (
     position_padding,
     save_tokenizer,
     train_target,
+    trust_of,
 )
 from .texts import Corpus, Inputs, Language, tokenizer_key
 from .vocabulary import (
@@ -44,7 +45,7 @@ _SAMPLE = 2000
 
 #: go up when the same text makes another tokenizer, or the same evidence another table, so that a run folder's old one
 #: is not taken for it
-_TRAINED_AS, _MADE_AS = 2, 2
+_TRAINED_AS, _MADE_AS = 2, 3
 
 #: of more text than this a vocabulary is trained on a sample
 _VOCABULARY_BYTES = 1 << 28
@@ -136,11 +137,11 @@ class Table:
 
 
 def make_table(
-    cache: StageCache, inputs: Inputs, source: PreTrainedTokenizerBase, vocabulary: Vocabulary, corpus: Corpus,
-    english: Corpus, update: Update,
+    cache: StageCache, inputs: Inputs, model: LanguageModel, vocabulary: Vocabulary, corpus: Corpus, english: Corpus,
+    update: Update,
 ) -> Table:  # fmt: skip
     """Gathers the evidence of a language and makes its translation table of it. english: holds the English text."""
-    recipe, given = inputs.recipe.evidence, inputs.given
+    recipe, given, source = inputs.recipe.evidence, inputs.given, model.tokenizer
     vectors = _vector_files(cache, inputs, source, vocabulary, corpus, english, update)
     trained = english.key if given.vectors == TRAIN else None
     key = [_MADE_AS, inputs.corpus_key, vocabulary.key, tokenizer_key(source), recipe.min_count,
@@ -155,7 +156,7 @@ def make_table(
             min_count=recipe.min_count,
         )
         evidence, told = sources.gather(source, vocabulary.tokenizer, lambda done, note: update(0.9 * done, note))
-        table = build_table(source, vocabulary.tokenizer, evidence)
+        table = build_table(source, vocabulary.tokenizer, evidence, trust_of(model.kind))
         table.save(folder / "table.npz")
         sample = encode(vocabulary.tokenizer, corpus.head("xx", _SAMPLE)).ids
         rows = table.provenance[sample]

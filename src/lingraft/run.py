@@ -163,8 +163,7 @@ class Run:
 
         def table(language: str, update: correspondence.Update) -> tuple[correspondence.Table, str]:
             made = correspondence.make_table(
-                caches[language], inputs[language], source.tokenizer, vocabularies[language], corpora[language],
-                english, update,
+                caches[language], inputs[language], source, vocabularies[language], corpora[language], english, update,
             )  # fmt: skip
             return made, correspondence.describe_table(made.report)
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 import tiny
 from lingraft.evidence import TRUST, Evidence, Provenance, Trust, bitext_counts, bitext_evidence, build_table
-from lingraft.surgery import from_transformers, graft
+from lingraft.surgery import from_transformers, graft, trust_of
 from lingraft.vocabulary import all_special_ids, special_ids, tokenizer_hash, train_tokenizer
 from spelled import bert_like, row
 
@@ -119,6 +119,16 @@ def test_links_outweigh_how_a_token_is_written_where_they_are_many() -> None:
     assert row(many, target, source, "coin") == ("bitext", {"cat": pytest.approx(0.99), "coin": pytest.approx(0.01)})
     few = build_table(source, target, [evidence("bitext", [[1, 0], [1, 0]], 50, 0.25)])
     assert row(few, target, source, "coin") == ("overlap", {"cat": pytest.approx(0.2), "coin": pytest.approx(0.8)})
+
+
+def test_a_token_that_a_decoder_has_is_what_it_is_to_it() -> None:
+    source, target = bert_like(["cat", "coin"]), bert_like(["chat", "coin"])
+    known = [evidence("bitext", [[1, 0], [1, 0]], 50, 99)]
+    table = build_table(source, target, known, trust_of("causal"))
+    assert row(table, target, source, "coin") == ("overlap", {"coin": 1.0})
+    assert row(table, target, source, "chat") == ("bitext", {"cat": 1.0})
+    for kind in ("masked", "sentence"):
+        assert row(build_table(source, target, known, trust_of(kind)), target, source, "coin")[0] == "bitext"
 
 
 def test_evidence_of_other_vocabularies_is_a_mistake() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -65,7 +65,7 @@ def table(
 ) -> None:
     """Make the translation table p(English token | new token) of all evidence that is given."""
     from ..evidence import build_table
-    from ..surgery import load_tokenizer, resolve_model
+    from ..surgery import kind_of, load_config, load_tokenizer, resolve_model, trust_of
     from ..surgery.initialisers import inputs_of
     from ..surgery.initialisers.files import InputFiles, split_vectors
     from ..surgery.initialisers.mixture import sources_of
@@ -74,11 +74,13 @@ def table(
     inputs_of("lingraft", files.given)
     refuse_existing(out)
     files.check()
-    source, target = load_tokenizer(resolve_model(model)), load_tokenizer(tokenizer)
+    folder = resolve_model(model)
+    source, target = load_tokenizer(folder), load_tokenizer(tokenizer)
+    trust = trust_of(kind_of(folder, load_config(folder)))
     with Display(quiet) as display:
         inputs = files.read("lingraft")
         evidence, told = sources_of(inputs).gather(source, target, lambda done, note: display("evidence", done, note))
-        made = build_table(source, target, evidence)
+        made = build_table(source, target, evidence, trust)
     out.parent.mkdir(parents=True, exist_ok=True)
     made.save(out)
     told |= {"rows": made.matrix.shape[0], "pairs": len(inputs.pairs), "shares": made.shares()}
@@ -120,6 +122,7 @@ def init(
         load_tokenizer,
         norm_bounds,
         save_model,
+        trust_of,
     )
     from ..surgery.initialisers import inputs_of
     from ..surgery.initialisers.files import InputFiles, split_vectors
@@ -139,6 +142,7 @@ def init(
     check_tokenizer_class(source.model, target)
     with Display(quiet) as display:
         inputs = files.read(chosen, seed, lambda done, note: display("rows", done, note))
+        inputs = replace(inputs, trust=trust_of(source.kind))
         made = initialise(chosen, source.tokenizer, target, inputs)
     bounds = norm_bounds(source)
     grafted = graft_with(source, target, made, seed, take_over=True)

@@ -60,6 +60,10 @@ TRUST: Mapping[Provenance, Trust] = MappingProxyType(
     }
 )
 
+#: of decoders: they are trained on text of the web, which has some of most languages in it, so that a token which they
+#: have already is rather what it is to them than what it is translated with (docs/results.md)
+DECODER_TRUST: Mapping[Provenance, Trust] = MappingProxyType({**TRUST, Provenance.overlap: Trust(rate=1e6)})
+
 
 def build_table(
     source: PreTrainedTokenizerBase,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from transformers import (
 )
 
 from ..errors import ModelError
+from ..evidence import DECODER_TRUST, TRUST, Provenance, Trust
 from ..vocabulary import ROLES, cuts_at_marks, tokenizer_hash, train_tokenizer
 from .folders import (
     Stored,
@@ -114,6 +115,11 @@ class LanguageModel:
         return features["sentence_embedding"]
 
 
+def kind_of(folder: Path, config: PretrainedConfig) -> Kind:
+    """Of which kind the model in a folder is, of which this is the config; ModelError if it cannot be transferred."""
+    return _kind(folder, (config.architectures or [""])[0], config)
+
+
 def _kind(folder: Path, architecture: str, config: Any = None) -> Kind:
     """Of which kind a model is, by the name of its class or, where that is empty, by its config."""
     if (folder / "modules.json").is_file():
@@ -130,6 +136,11 @@ def _kind(folder: Path, architecture: str, config: Any = None) -> Kind:
         f"'{folder}' is a {architecture or 'model of unnamed architecture'}; a masked or causal language model, an "
         "encoder or a sentence-transformers folder was expected."
     )
+
+
+def trust_of(kind: Kind) -> Mapping[Provenance, Trust]:
+    """How much each source of evidence counts in the table of a model of this kind."""
+    return DECODER_TRUST if kind == "causal" else TRUST
 
 
 def _head_was_saved(architecture: str, config: Any, stored: Stored) -> bool:
@@ -173,7 +184,7 @@ def load_model(
         config = load_config(folder)
         stored = stored_weights(inner)
         architecture = (config.architectures or [""])[0]
-        kind = _kind(folder, architecture, config)
+        kind = kind_of(folder, config)
         if kind == "sentence" and head and _head_was_saved(architecture, config, stored):
             kind = "masked"
         options: dict[str, Any] = {"use_safetensors": not is_pickled(inner), "dtype": dtype or stored.dtype}
