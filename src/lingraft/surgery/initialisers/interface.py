@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ...errors import RecipeError
@@ -94,7 +94,7 @@ class InitialiserInputs:
     foreign_vectors: WordVectors | None = None
     lexicon: Lexicon | None = None
     text: Sequence[str] = ()
-    trust: Mapping[Provenance, Trust] = TRUST
+    trust: Mapping[Provenance, Trust] = field(default_factory=lambda: TRUST)
     seed: int = 0
     on_progress: OnProgress | None = None
 
