@@ -113,7 +113,7 @@ def test_what_is_told_is_what_the_graft_is_worth(
     assert result.held_out == len(kept)
 
 
-def test_only_lingraft_calibrates_the_output_bias(
+def test_only_lingraft_calibrates_the_mean_prediction(
     in_this_process: None, model_folder: Path, given: dict[str, Any]
 ) -> None:
     result = lingraft.compare(model_folder, **given, methods=["lingraft", "ramen"], probe_steps=0)

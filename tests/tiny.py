@@ -288,6 +288,14 @@ def llama(tokenizer: PreTrainedTokenizerFast, tied: bool = False, seed: int = 0)
     return LlamaForCausalLM(config).eval()
 
 
+def with_common_part(model: PreTrainedModel) -> PreTrainedModel:
+    """Gives all hidden states something in common, as those of trained decoders have."""
+    rows = model.get_input_embeddings().weight
+    with torch.no_grad():
+        rows += 4 * rows.std() * torch.randn(rows.shape[1], generator=torch.Generator().manual_seed(2))
+    return model
+
+
 def sentence_folder(path: str, tokenizer: PreTrainedTokenizerFast | None = None) -> str:
     """Writes a small sentence-transformers folder (BERT, mean pooling, normalise) and returns its path."""
     try:

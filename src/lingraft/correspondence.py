@@ -24,7 +24,6 @@ from .surgery import (
     position_padding,
     save_tokenizer,
     train_target,
-    trust_of,
 )
 from .texts import Corpus, Inputs, Language, tokenizer_key
 from .vocabulary import (
@@ -144,7 +143,7 @@ def make_table(
     recipe, given, source = inputs.recipe.evidence, inputs.given, model.tokenizer
     vectors = _vector_files(cache, inputs, source, vocabulary, corpus, english, update)
     trained = english.key if given.vectors == TRAIN else None
-    key = [_MADE_AS, inputs.corpus_key, vocabulary.key, tokenizer_key(source), recipe.min_count,
+    key = [_MADE_AS, model.kind, inputs.corpus_key, vocabulary.key, tokenizer_key(source), recipe.min_count,
            recipe.alignment.model_dump(), list(inputs.evidence.values()), trained]  # fmt: skip
 
     def make(folder: Path) -> None:
@@ -156,7 +155,7 @@ def make_table(
             min_count=recipe.min_count,
         )
         evidence, told = sources.gather(source, vocabulary.tokenizer, lambda done, note: update(0.9 * done, note))
-        table = build_table(source, vocabulary.tokenizer, evidence, trust_of(model.kind))
+        table = build_table(source, vocabulary.tokenizer, evidence, copy_shared=model.kind == "causal")
         table.save(folder / "table.npz")
         sample = encode(vocabulary.tokenizer, corpus.head("xx", _SAMPLE)).ids
         rows = table.provenance[sample]

@@ -39,6 +39,9 @@ from .tasks import embed_sentences, evaluate_lm, retrieval_scores
 from .texts import Corpus, Inputs, TrainingText, make_shards
 from .training import Progress, Tracking, calibrate_output, distillation_trainer, language_model_trainer
 
+#: goes up when the same table makes another graft, so that a run folder's old one is not taken for it
+_GRAFTED_AS = 2
+
 #: keys of the training that change no weight
 _WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "parallel", "track"}
 
@@ -99,7 +102,7 @@ def make_graft(cache: StageCache, inputs: Inputs, vocabulary: Vocabulary, table:
     No more than one set of weights is needed at a time: the graft takes over those of the source, and what is written
     is checked against what is remembered of the graft.
     """
-    key = [table.key, inputs.model_digest, inputs.recipe.seed]
+    key = [_GRAFTED_AS, table.key, inputs.model_digest, inputs.recipe.seed]
 
     def make(folder: Path) -> None:
         loaded = TranslationTable.load(table.path)

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 import tiny
 from lingraft.evidence import TRUST, Evidence, Provenance, Trust, bitext_counts, bitext_evidence, build_table
-from lingraft.surgery import from_transformers, graft, trust_of
+from lingraft.surgery import from_transformers, graft
 from lingraft.vocabulary import all_special_ids, special_ids, tokenizer_hash, train_tokenizer
 from spelled import bert_like, row
 
@@ -121,14 +121,20 @@ def test_links_outweigh_how_a_token_is_written_where_they_are_many() -> None:
     assert row(few, target, source, "coin") == ("overlap", {"cat": pytest.approx(0.2), "coin": pytest.approx(0.8)})
 
 
-def test_a_token_that_a_decoder_has_is_what_it_is_to_it() -> None:
+def test_a_token_that_a_decoder_has_is_copied() -> None:
     source, target = bert_like(["cat", "coin"]), bert_like(["chat", "coin"])
-    known = [evidence("bitext", [[1, 0], [1, 0]], 50, 99)]
-    table = build_table(source, target, known, trust_of("causal"))
+    table = build_table(source, target, [evidence("bitext", [[1, 0], [1, 0]], 50, 1e6)], copy_shared=True)
     assert row(table, target, source, "coin") == ("overlap", {"coin": 1.0})
     assert row(table, target, source, "chat") == ("bitext", {"cat": 1.0})
-    for kind in ("masked", "sentence"):
-        assert row(build_table(source, target, known, trust_of(kind)), target, source, "coin")[0] == "bitext"
+    assert table.evidence[4:].tolist() == [50, 1e6 + 1], "what it rests on stays what it is"
+
+
+def test_letters_of_a_script_foreign_to_a_decoder_are_what_they_are_to_it() -> None:
+    source, target = bert_like(["cat", "क", "dog"]), bert_like(["क", "कल", "कम", "आज"])
+    known = [evidence("bitext", [[1, 0, 0], [0, 0, 1], [0, 0, 1], [0, 0, 1]], 1e9, 5, 5, 5)]
+    assert row(build_table(source, target, known), target, source, "क")[0] == "bitext"
+    table = build_table(source, target, known, copy_shared=True)
+    assert row(table, target, source, "क") == ("overlap", {"क": 1.0})
 
 
 def test_evidence_of_other_vocabularies_is_a_mistake() -> None:

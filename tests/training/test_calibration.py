@@ -12,6 +12,8 @@ import torch
 from transformers import (
     CodeGenConfig,
     CodeGenForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     PreTrainedModel,
@@ -123,6 +125,17 @@ def granite(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     return GraniteForCausalLM(config).eval()
 
 
+def gemma2(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A decoder that caps its logits."""
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+        head_dim=8, intermediate_size=64, max_position_embeddings=128, final_logit_softcapping=4.0,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    return Gemma2ForCausalLM(config).eval()
+
+
 def biased(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """A decoder with an output bias."""
     torch.manual_seed(0)
@@ -138,6 +151,7 @@ DECODERS: dict[str, Callable[[PreTrainedTokenizerFast], PreTrainedModel]] = {
     "llama, untied": tiny.llama,
     "llama, tied": lambda tokenizer: tiny.llama(tokenizer, tied=True),
     "granite": granite,
+    "gemma2": gemma2,
     "codegen": biased,
 }
 
@@ -152,18 +166,10 @@ def next_token(model: LanguageModel) -> np.ndarray:
     return torch.cat(found).mean(0).numpy()
 
 
-def with_common_part(model: PreTrainedModel) -> PreTrainedModel:
-    """Gives all hidden states something in common, as those of trained decoders have."""
-    rows = model.get_input_embeddings().weight
-    with torch.no_grad():
-        rows += 4 * rows.std() * torch.randn(rows.shape[1], generator=torch.Generator().manual_seed(2))
-    return model
-
-
 @pytest.mark.parametrize("name", DECODERS)
 def test_a_decoder_predicts_the_frequencies_of_the_text(name: str) -> None:
     tokenizer = tiny.bytebpe_tokenizer()
-    made = with_common_part(DECODERS[name](tokenizer))
+    made = tiny.with_common_part(DECODERS[name](tokenizer))
     model = from_transformers(made, tokenizer)
     text = encode(tokenizer, LINES * 100)
     share = np.bincount(text.ids, minlength=len(tokenizer)) / text.ids.size
@@ -199,7 +205,7 @@ def test_a_decoder_whose_hidden_states_have_nothing_in_common_is_left_alone(make
 
 def test_special_tokens_keep_their_output_rows() -> None:
     tokenizer = tiny.bytebpe_tokenizer()
-    model = from_transformers(with_common_part(tiny.llama(tokenizer)), tokenizer)
+    model = from_transformers(tiny.with_common_part(tiny.llama(tokenizer)), tokenizer)
     before = model.model.lm_head.weight.detach().clone()
     calibrate_output(model, LINES)
     same = (model.model.lm_head.weight == before).all(1).numpy()

@@ -114,6 +114,8 @@ def test_it_is_made_once() -> None:
         (r"\[\p{L}\]\\\p{L}", r"\[[\p{L}@]\]\\[\p{L}@]"),
         (r"[^a[\p{L}]]|[a[b]\p{L}]|\p{Lu}|\P{L}|\\p{L}", r"[^a[\p{L}]]|[a[b]\p{L}@]|\p{Lu}|\P{L}|\\p{L}"),
         (r"\p{L}\p{Mn}*", r"\p{L}\p{Mn}*"),
+        (r"\pL+|\p{Letter}|[\p{Lu}\p{Lo}]", r"[\pL@]+|[\p{Letter}@]|[\p{Lu}\p{Lo}@]"),
+        (r"\p{L}|\p{Malayalam}", r"[\p{L}@]|\p{Malayalam}"),
     ],
 )
 def test_patterns_take_marks_where_they_take_letters(pattern: str, expected: str) -> None:
@@ -135,6 +137,18 @@ def test_every_text_survives(text: str) -> None:
     tokenizer = train_tokenizer(tiny.bytebpe_tokenizer(), [*WORDS.values()] * 3)
     backend = plain_backend(tokenizer)
     assert backend.decode(backend.encode(text, add_special_tokens=False).ids, skip_special_tokens=False) == text
+
+
+def test_a_space_before_every_piece_of_an_earlier_part_stays() -> None:
+    parts = [pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(add_prefix_space=True)]
+    state = state_of(pre_tokenizers.Sequence(parts))
+    assert keep_marks(state) is state
+
+
+def test_emoji_are_no_marks() -> None:
+    assert not has_marks(["I ❤️ it", "👩‍👩‍👧", "naïve"])
+    assert has_marks(["I ❤️ it", "कि"])
+    assert has_marks(["می‌خواهم"])
 
 
 def test_signs_keep_the_marks_that_follow_them() -> None:

@@ -39,14 +39,16 @@ def tokenizer(
 ) -> None:
     """Train a tokenizer of the same kind as a model's on text of the new language."""
     from ..corpus import Counts, clean_text, read_text
-    from ..surgery import load_config, load_tokenizer, resolve_model, save_tokenizer, train_target
+    from ..surgery import load_config, load_tokenizer, readable, resolve_model, save_tokenizer, train_target
     from ..vocabulary import tokenizer_hash
 
     refuse_existing(out)
     counts = Counts()
     lines = [line for name in text for line in clean_text(read_text(name), 1_000_000, counts)]
     folder = resolve_model(model)
-    trained = train_target(load_config(folder), load_tokenizer(folder), lines, vocab_size)
+    with readable(model):
+        config = load_config(folder)
+    trained = train_target(config, load_tokenizer(folder), lines, vocab_size)
     save_tokenizer(trained, out)
     done(as_json, quiet, {"size": len(trained), "hash": tokenizer_hash(trained), "lines": counts.kept}, out)
 
@@ -65,7 +67,7 @@ def table(
 ) -> None:
     """Make the translation table p(English token | new token) of all evidence that is given."""
     from ..evidence import build_table
-    from ..surgery import kind_of, load_config, load_tokenizer, resolve_model, trust_of
+    from ..surgery import is_decoder, load_tokenizer, resolve_model
     from ..surgery.initialisers import inputs_of
     from ..surgery.initialisers.files import InputFiles, split_vectors
     from ..surgery.initialisers.mixture import sources_of
@@ -76,11 +78,10 @@ def table(
     files.check()
     folder = resolve_model(model)
     source, target = load_tokenizer(folder), load_tokenizer(tokenizer)
-    trust = trust_of(kind_of(folder, load_config(folder)))
     with Display(quiet) as display:
         inputs = files.read("lingraft")
         evidence, told = sources_of(inputs).gather(source, target, lambda done, note: display("evidence", done, note))
-        made = build_table(source, target, evidence, trust)
+        made = build_table(source, target, evidence, copy_shared=is_decoder(folder))
     out.parent.mkdir(parents=True, exist_ok=True)
     made.save(out)
     told |= {"rows": made.matrix.shape[0], "pairs": len(inputs.pairs), "shares": made.shares()}
@@ -122,7 +123,6 @@ def init(
         load_tokenizer,
         norm_bounds,
         save_model,
-        trust_of,
     )
     from ..surgery.initialisers import inputs_of
     from ..surgery.initialisers.files import InputFiles, split_vectors
@@ -142,7 +142,7 @@ def init(
     check_tokenizer_class(source.model, target)
     with Display(quiet) as display:
         inputs = files.read(chosen, seed, lambda done, note: display("rows", done, note))
-        inputs = replace(inputs, trust=trust_of(source.kind))
+        inputs = replace(inputs, copy_shared=source.kind == "causal")
         made = initialise(chosen, source.tokenizer, target, inputs)
     bounds = norm_bounds(source)
     grafted = graft_with(source, target, made, seed, take_over=True)

@@ -77,7 +77,9 @@ def estimate(
     targets: dict[str, LanguageModel] = {}
     tables: dict[str, TranslationTable] = {}
     for language, cost in languages.items():
-        table = tables[names[language]] = build_table(source.tokenizer, cost.tokenizer)
+        table = tables[names[language]] = build_table(
+            source.tokenizer, cost.tokenizer, copy_shared=source.kind == "causal"
+        )
         targets[names[language]] = graft(source, cost.tokenizer, table, "lingraft", recipe.seed)
     # a graft is written, read back and compared as well
     seconds["graft"] = 2.0 * (time.perf_counter() - began)

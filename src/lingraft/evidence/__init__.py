@@ -12,7 +12,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .bitext import bitext_counts, bitext_evidence, encode
     from .builtin import builtin_languages, builtin_lexicon, has_builtin, lexicon_text
-    from .fusion import DECODER_TRUST, TRUST, Trust, build_table
+    from .fusion import TRUST, Trust, build_table
     from .lexicon import check_direction, lexicon_counts, lexicon_evidence
     from .lexicons import BUILTIN, BUILTIN_LICENCE, lexicon_files, read_lexicons
     from .rows import Evidence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "BUILTIN": "lexicons",
     "BUILTIN_LICENCE": "lexicons",
-    "DECODER_TRUST": "fusion",
     "TRUST": "fusion",
     "Evidence": "rows",
     "Provenance": "table",
@@ -47,7 +46,6 @@ _HOMES = {
 __all__ = [
     "BUILTIN",
     "BUILTIN_LICENCE",
-    "DECODER_TRUST",
     "TRUST",
     "Evidence",
     "Provenance",

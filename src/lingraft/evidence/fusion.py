@@ -60,22 +60,21 @@ TRUST: Mapping[Provenance, Trust] = MappingProxyType(
     }
 )
 
-#: of decoders: they are trained on text of the web, which has some of most languages in it, so that a token which they
-#: have already is rather what it is to them than what it is translated with (docs/results.md)
-DECODER_TRUST: Mapping[Provenance, Trust] = MappingProxyType({**TRUST, Provenance.overlap: Trust(rate=1e6)})
-
 
 def build_table(
     source: PreTrainedTokenizerBase,
     target: PreTrainedTokenizerBase,
     evidence: Sequence[Evidence] = (),
     trust: Mapping[Provenance, Trust] = TRUST,
+    *,
+    copy_shared: bool = False,
 ) -> TranslationTable:
     """The translation table of all that is known of the two vocabularies.
 
     source, target: the tokenizers whose tokens are the columns and the rows. evidence: of bitext, lexicons and vectors;
     what the tokens' spelling says is added to it, and then what all of that says of the tokens that a token is a piece
-    of. trust: of every kind of evidence.
+    of. trust: of every kind of evidence. copy_shared: a token that the source has too is that one token, whatever other
+    evidence says; for decoders, which have read some of most languages on the web (docs/results.md).
 
     Special tokens stand for the source's token of the same role, or of the same text, whatever the evidence says. The
     provenance of a row is the source with the largest weight in it; a token that no source knows is ``fallback``.
@@ -88,28 +87,32 @@ def build_table(
     heaviest = np.zeros(shape[0])
     provenance = np.full(shape[0], Provenance.fallback, np.uint8)
     mixed: Any = sparse.csr_matrix(shape, dtype=np.float64)
+    overlap, composition = spelling_evidence(source, target)
+    copied = overlap.known if copy_shared else np.zeros(shape[0], bool)
 
     def add(one: Evidence) -> None:
         nonlocal mixed, heaviest, total
         if one.matrix.shape != shape:
             raise ValueError(f"evidence of shape {one.matrix.shape} for vocabularies of {shape}")
         weight = np.where(open_rows, trust[one.kind].weight(one.strength), 0.0)
+        total = total + weight
+        if one is not overlap:
+            weight = np.where(copied, 0.0, weight)
         mixed = mixed + sparse.diags(weight) @ one.matrix
         provenance[weight > heaviest] = one.kind
         heaviest = np.maximum(heaviest, weight)
-        total = total + weight
 
     for one in evidence:
         add(one)
     observed = total
-    overlap, composition = spelling_evidence(source, target)
     add(overlap)
     add(composition)
     # what the source has itself needs no help: a language that is grafted onto itself stays as it is
-    needy = overlap.strength < 1
+    needy = (overlap.strength < 1) & ~copied
     evident = total  # what a row rests on; what is known of other tokens is none of it
-    add(backoff_evidence(target, needy, normalised(mixed.tocsr(), total, _MIN_SHARE), observed))
-    mixed = normalised(mixed.tocsr(), total, _MIN_SHARE)
+    before = normalised(mixed.tocsr(), np.where(copied, 0.0, total), _MIN_SHARE)
+    add(backoff_evidence(target, needy, before, observed))
+    mixed = normalised(mixed.tocsr(), np.where(copied, 0.0, total), _MIN_SHARE)
     rows, columns = list(special), list(special.values())
     provenance[rows] = Provenance.special
     fixed = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)

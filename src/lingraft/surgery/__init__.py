@@ -34,7 +34,7 @@ from .models import (
     check_tokenizer_class,
     from_sentence_transformer,
     from_transformers,
-    kind_of,
+    is_decoder,
     length_limit,
     load_model,
     load_to_graft,
@@ -42,7 +42,6 @@ from .models import (
     save_model,
     save_tokenizer,
     train_target,
-    trust_of,
     without_weights,
 )
 
@@ -73,7 +72,7 @@ __all__ = [
     "graft_with",
     "has_pickles",
     "initialise",
-    "kind_of",
+    "is_decoder",
     "length_limit",
     "load_config",
     "load_model",
@@ -92,7 +91,6 @@ __all__ = [
     "table_initialisation",
     "train_target",
     "transformer_folder",
-    "trust_of",
     "vocabulary_parameters",
     "with_masked_lm_head",
     "with_rows",

@@ -187,11 +187,10 @@ def readable(name: str | Path) -> Iterator[None]:
 
 
 def load_config(folder: Path) -> PretrainedConfig:
-    """The config of the transformer in a model folder; ModelError if it cannot be read."""
-    with readable(folder):
-        config: PretrainedConfig = AutoConfig.from_pretrained(
-            transformer_folder(folder), local_files_only=True, trust_remote_code=False
-        )
+    """The config of the transformer in a model folder. What goes wrong is for the caller's `readable` to tell."""
+    config: PretrainedConfig = AutoConfig.from_pretrained(
+        transformer_folder(folder), local_files_only=True, trust_remote_code=False
+    )
     return config
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,6 @@ from transformers import (
 )
 
 from ..errors import ModelError
-from ..evidence import DECODER_TRUST, TRUST, Provenance, Trust
 from ..vocabulary import ROLES, cuts_at_marks, tokenizer_hash, train_tokenizer
 from .folders import (
     Stored,
@@ -115,11 +114,6 @@ class LanguageModel:
         return features["sentence_embedding"]
 
 
-def kind_of(folder: Path, config: PretrainedConfig) -> Kind:
-    """Of which kind the model in a folder is, of which this is the config; ModelError if it cannot be transferred."""
-    return _kind(folder, (config.architectures or [""])[0], config)
-
-
 def _kind(folder: Path, architecture: str, config: Any = None) -> Kind:
     """Of which kind a model is, by the name of its class or, where that is empty, by its config."""
     if (folder / "modules.json").is_file():
@@ -138,9 +132,14 @@ def _kind(folder: Path, architecture: str, config: Any = None) -> Kind:
     )
 
 
-def trust_of(kind: Kind) -> Mapping[Provenance, Trust]:
-    """How much each source of evidence counts in the table of a model of this kind."""
-    return DECODER_TRUST if kind == "causal" else TRUST
+def is_decoder(folder: Path) -> bool:
+    """Whether the model in a folder is a decoder; ModelError if its config cannot be read."""
+    with readable(folder):
+        config = load_config(folder)
+    try:
+        return _kind(folder, (config.architectures or [""])[0], config) == "causal"
+    except ModelError:  # of a task, for one
+        return False
 
 
 def _head_was_saved(architecture: str, config: Any, stored: Stored) -> bool:
@@ -184,7 +183,7 @@ def load_model(
         config = load_config(folder)
         stored = stored_weights(inner)
         architecture = (config.architectures or [""])[0]
-        kind = kind_of(folder, config)
+        kind = _kind(folder, architecture, config)
         if kind == "sentence" and head and _head_was_saved(architecture, config, stored):
             kind = "masked"
         options: dict[str, Any] = {"use_safetensors": not is_pickled(inner), "dtype": dtype or stored.dtype}
@@ -355,7 +354,7 @@ def check_tokenizer_class(model: PreTrainedModel, tokenizer: PreTrainedTokenizer
     if read:
         raise ModelError(
             f"Beside a {model.config.model_type} model transformers reads this tokenizer as {read}, which makes other "
-            "tokens of a text. Give one of the same kind as the model's own, or let one be trained."
+            "tokens of a text. Give one of the same kind as the model's own, as `lingraft tokenizer` makes it, or none."
         )
 
 

@@ -10,15 +10,15 @@ it,
 with m the model's mean prediction and p the frequencies, is nearly all of the way. The same is known as logit
 adjustment for a change of the prior (Saerens, Latinne & Decaestecker 2002; Menon et al. 2021).
 
-Most decoders have no bias. What their hidden states h have in common serves in its place: with c the mean of h over the
-text, c / |c|^2 added to a token's output row b times adds about b to its logit everywhere.
+Most decoders have no bias. The mean c of their last hidden states h over the text serves in its place: as h is mostly
+c, an output row that grows by b c / |c|^2 gives its token a logit that is higher by about b everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,12 +45,12 @@ _MASK_RATE = 0.15
 #: the model's own mean prediction counts like so many tokens of the text: little text changes little
 _PRIOR_TOKENS = 10_000
 
-#: no mean prediction is taken to be smaller, whatever the few masks say
+#: no mean prediction is taken to be smaller, whatever the few places say
 _FLOOR = 1e-7
 
-#: what is added to logits everywhere may be so uneven, as a standard deviation over the places where the mean is 1; a
-#: trained decoder's is a tenth or two
-_UNEVEN = 0.5
+#: the most that h . c / |c|^2, which is 1 on average, may differ from place to place, as a standard deviation; that of
+#: SmolLM2 is 0.14
+_MOST_UNEVEN = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,26 +88,29 @@ def calibrate_output(language_model: LanguageModel, text: TokenStream | Sequence
     if not total:
         return None
     side = Side(language_model, text, _LENGTH)
-    heard = list(_causal(side) if causal else _masked(side))
+    states = list(_all_states(side) if causal else _masked_states(side))
     bias, rows = parameters.get("bias"), parameters.get("output", parameters["input"])
-    constant = _constant(side, heard, rows) if bias is None else None
-    if bias is None and constant is None:
+    direction = _bias_direction(side, states, rows) if bias is None else None
+    if bias is None and direction is None:
         return None
-    mean = np.maximum(_mean_prediction(side, heard), _FLOOR)
+    mean = np.maximum(_mean_prediction(side, states), _FLOOR)
     mean /= mean[~special].sum()  # among what can be predicted
     share = (counts + _PRIOR_TOKENS * mean) / (total + _PRIOR_TOKENS)
     step = torch.from_numpy(np.where(special, 0, np.log(share / mean)))
     if bias is not None:
         bias[: len(step)] += step.to(bias)
-    elif constant is not None:
-        rows[: len(step)] += torch.outer(step.to(constant), constant).to(rows)
+    elif direction is not None:
+        rows[: len(step)] += torch.outer(step.to(direction), direction).to(rows)
     seen = counts > 0
     frequency = counts[seen] / total
     return Calibration(int(total), float((frequency * np.log(frequency / mean[seen])).sum()))
 
 
-#: last hidden states (rows, k, width) and what each counts (rows, k)
-_Heard = tuple[Tensor, Tensor]
+class _States(NamedTuple):
+    """Last hidden states, (rows, k, width), and what each counts in the mean prediction, (rows, k)."""
+
+    hidden: Tensor
+    weights: Tensor
 
 
 def _spread(side: Side, number: int) -> Iterator[Tensor]:
@@ -117,30 +120,31 @@ def _spread(side: Side, number: int) -> Iterator[Tensor]:
         yield torch.from_numpy(side.blocks.take(blocks[start : start + _BATCH]).astype(np.int64))
 
 
-def _masked(side: Side) -> Iterator[_Heard]:
-    """What a masked model makes of the places that are hidden."""
+def _masked_states(side: Side) -> Iterator[_States]:
+    """A masked model's at the masks."""
     device = next(side.model.parameters()).device
     special = torch.from_numpy(side.special)
     for number, ids in enumerate(_spread(side, _BLOCKS)):
         # drawn on the CPU, whatever the device, so that every machine hides the same tokens
         generator = generator_for(torch.device("cpu"), number)
         masked = mask_tokens(ids, special, side.mask_id, _MASK_RATE, generator).to(device)
-        yield hidden_states(side.model, embed_tokens(side.model, masked.ids), masked.positions), masked.weights
+        hidden = hidden_states(side.model, embed_tokens(side.model, masked.ids), masked.positions)
+        yield _States(hidden, masked.weights)
 
 
-def _causal(side: Side) -> Iterator[_Heard]:
-    """What a decoder makes of every place."""
+def _all_states(side: Side) -> Iterator[_States]:
+    """A decoder's at every place."""
     device = next(side.model.parameters()).device
     for ids in _spread(side, _CAUSAL_BLOCKS):
         hidden = hidden_states(side.model, embed_tokens(side.model, ids.to(device)))
-        yield hidden, torch.ones(ids.shape, device=device)
+        yield _States(hidden, torch.ones(ids.shape, device=device))
 
 
-def _mean_prediction(side: Side, heard: Sequence[_Heard]) -> Array:
+def _mean_prediction(side: Side, states: Sequence[_States]) -> Array:
     """The model's probabilities of all tokens, float64 (tokens,), averaged over the places."""
     total = torch.zeros(side.n_tokens, dtype=torch.float64)
     places = 0.0
-    for hidden, weights in heard:
+    for hidden, weights in states:
         predicted = head_logits(side.model, hidden)[..., : side.n_tokens].float().softmax(-1)
         predicted = predicted * weights.unsqueeze(-1)
         total += predicted.flatten(0, -2).sum(0, dtype=torch.float64).cpu()
@@ -148,18 +152,20 @@ def _mean_prediction(side: Side, heard: Sequence[_Heard]) -> Array:
     return total.numpy() / max(places, 1.0)
 
 
-def _constant(side: Side, heard: Sequence[_Heard], rows: Tensor) -> Tensor | None:
-    """What to add to an output row for its logits to rise by about 1 everywhere, float32 (width,).
+def _bias_direction(side: Side, states: Sequence[_States], rows: Tensor) -> Tensor | None:
+    """What an output row has to grow by for its logits to rise by about 1 everywhere, float32 (width,).
 
-    None where the hidden states have too little in common, as those of an untrained model.
+    rows: the output rows. None where hidden states have too little in common, as those of an untrained model.
     """
-    hidden = torch.cat([states.flatten(0, -2) for states, _ in heard]).float()
+    hidden = torch.cat([some.hidden.flatten(0, -2) for some in states]).float()
     mean = hidden.mean(0)
-    constant = mean / (mean @ mean)
-    if (hidden @ constant).std() > _UNEVEN:
+    direction = mean / (mean @ mean)
+    if not (hidden @ direction).std() <= _MOST_UNEVEN:  # no number is none either
         return None
-    # some families scale what comes of the rows
-    some = hidden[:8].unsqueeze(0)
-    logits = head_logits(side.model, some.to(heard[0][0]))[..., : side.n_tokens].float()
-    plain = some @ rows[: side.n_tokens].float().T
-    return constant * (plain.square().sum() / (logits * plain).sum())
+    # some families scale or cap what comes of the rows: how fast do logits rise where the products with the rows do?
+    some = hidden[:: max(1, len(hidden) // 16)].unsqueeze(0)
+    rise = 0.01 * some @ rows[: side.n_tokens].float().T
+    logits, higher = (
+        head_logits(side.model, at.to(states[0].hidden))[..., : side.n_tokens].float() for at in (some, 1.01 * some)
+    )
+    return direction * (rise.square().sum() / ((higher - logits) * rise).sum())

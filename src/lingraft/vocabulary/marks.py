@@ -19,19 +19,27 @@ from .tokens import backend_json
 #: what ByteLevel cuts by where its state says no more than ``use_regex`` (Radford et al. 2019, the code's pattern)
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
-#: Unicode breaks no word before a combining mark or a joiner (UAX #29, rule WB4)
-_MARKS, _JOINERS = r"\p{M}\x{200C}\x{200D}", "\u200c\u200d"
+#: Unicode breaks no word before a combining mark or one of the two joiners (UAX #29, rule WB4)
+_MARKS = r"\p{M}\x{200C}\x{200D}"
+
+#: variation selectors, which are marks too
+_OF_EMOJI = set(map(chr, range(0xFE00, 0xFE10)))
+
+#: letters in a pattern, and marks in one that knows of them
+_LETTERS = re.compile(r"\\p(L|\{(L|Letter|Lo)\})")
+_KNOWN = re.compile(r"\\p(M|\{(M[nce]?|Mark)\})")
 
 #: an escape, the border of a character class, or any other character
-_PIECE = re.compile(r"\\[pP]\{\^?\w+\}|\\.|\[\^?|\]|.", re.DOTALL)
+_PIECE = re.compile(r"\\[pP]L|\\[pP]\{\^?\w+\}|\\.|\[\^?|\]|.", re.DOTALL)
 
 
 def has_marks(lines: Iterable[str]) -> bool:
-    """Whether any character of the text is a combining mark or one of the two joiners."""
+    """Whether any character of the text is a combining mark or joiner of words; those of emoji do not count."""
     characters: set[str] = set()
     for line in lines:
         characters.update(line)
-    return any(unicodedata.category(c).startswith("M") or c in _JOINERS for c in characters)
+    marks = {c for c in characters if unicodedata.category(c) in ("Mn", "Mc")} - _OF_EMOJI
+    return bool(marks) or "\u200c" in characters
 
 
 def _pattern(pattern: str) -> str:
@@ -39,7 +47,7 @@ def _pattern(pattern: str) -> str:
 
     Where it takes all but letters it is left: a mark that follows a sign, as in many an emoji, belongs to that.
     """
-    if re.search(r"\\p\{M", pattern):
+    if _KNOWN.search(pattern):
         return pattern
     pieces: list[str] = []
     classes: list[str] = []
@@ -48,7 +56,7 @@ def _pattern(pattern: str) -> str:
             classes.pop()
         elif piece.startswith("["):
             classes.append(piece)
-        elif piece == r"\p{L}" and "[^" not in classes:
+        elif _LETTERS.fullmatch(piece) and "[^" not in classes:
             piece = piece + _MARKS if classes else f"[{piece}{_MARKS}]"
         pieces.append(piece)
     return "".join(pieces)
@@ -79,10 +87,12 @@ def keep_marks(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kept(part: dict[str, Any] | None) -> tuple[dict[str, Any] | None, bool]:
-    """The same of a pre-tokenizer, and whether it no longer puts a space before the text that has to be there."""
+    """`keep_marks` for a pre-tokenizer, and whether the normaliser has to put a space before the text in its place."""
     if part is None:
         return None, False
     if part["type"] == "Sequence":
+        if any(inner.get("use_regex") and inner["add_prefix_space"] for inner in part["pretokenizers"][1:]):
+            return part, False  # puts a space before every piece of those before it, which nothing else does
         parts = [_kept(inner) for inner in part["pretokenizers"]]
         return {**part, "pretokenizers": [inner for inner, _ in parts]}, any(prefixed for _, prefixed in parts)
     if part["type"] == "Split" and "Regex" in part["pattern"]:

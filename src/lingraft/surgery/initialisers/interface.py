@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ...errors import RecipeError
-from ...evidence import TRUST, Provenance, TranslationTable, Trust
+from ...evidence import TranslationTable
 
 if TYPE_CHECKING:
     from ...evidence.alignment import Lexicon
@@ -83,9 +83,9 @@ class InitialiserInputs:
     """What a method may need besides the two tokenizers; None or empty for what there is not.
 
     table: made before. pairs: sentence pairs, English first. english_vectors, foreign_vectors: word vectors, each in a
-    space of its own. lexicon: a bilingual dictionary of words. text: lines of the new language. trust: in the sources
-    of evidence that a table is made of. seed: of what is trained on the way (FOCUS); rows without evidence are drawn
-    later. on_progress: told how far a method is.
+    space of its own. lexicon: a bilingual dictionary of words. text: lines of the new language. copy_shared: whether a
+    table that is made copies what both have (`build_table`). seed: of what is trained on the way (FOCUS); rows without
+    evidence are drawn later. on_progress: told how far a method is.
     """
 
     table: TranslationTable | None = None
@@ -94,7 +94,7 @@ class InitialiserInputs:
     foreign_vectors: WordVectors | None = None
     lexicon: Lexicon | None = None
     text: Sequence[str] = ()
-    trust: Mapping[Provenance, Trust] = field(default_factory=lambda: TRUST)
+    copy_shared: bool = False
     seed: int = 0
     on_progress: OnProgress | None = None
 

@@ -100,13 +100,13 @@ def run_job(job: dict[str, Any], on_progress: OnProgress | None = None) -> dict[
     """What the process does: makes the rows, writes the table, and tells what it took."""
     from ...machine import peak_memory_mb
     from ...training import calibrate_output
-    from .. import graft_with, initialise, load_model, load_tokenizer, trust_of
+    from .. import graft_with, initialise, load_model, load_tokenizer
 
     method = check_method(job["method"])
     source, target = load_model(job["model"]), load_tokenizer(job["tokenizer"])
     began = time.perf_counter()
     inputs = InputFiles.from_dict(job["files"]).read(method, job["seed"], on_progress)
-    inputs = replace(inputs, trust=trust_of(source.kind))
+    inputs = replace(inputs, copy_shared=source.kind == "causal")
     made = initialise(method, source.tokenizer, target, inputs)
     grafted = graft_with(source, target, made, job["seed"])
     if made.calibrated:

@@ -18,7 +18,7 @@ def lingraft(
     table = inputs.table
     if table is None:
         evidence, _ = sources_of(inputs).gather(source, target, inputs.on_progress)
-        table = build_table(source, target, evidence, inputs.trust)
+        table = build_table(source, target, evidence, copy_shared=inputs.copy_shared)
     table.check_tokenizers(source, target)
     return Initialisation.lingraft(table)
 
