@@ -97,14 +97,14 @@ def make_vocabulary(
 
 
 def coverage_findings(
-    given: Given, language: str, source: PreTrainedTokenizerBase, vocabulary: Vocabulary, material: Material,
-    min_count: float, scale: float | None, statistics: dict[str, float],
+    given: Given, language: str, model: LanguageModel, vocabulary: Vocabulary, material: Material, min_count: float,
+    scale: float | None, statistics: dict[str, float],
 ) -> list[Finding]:  # fmt: skip
     """What part of new text will rest on what evidence; puts what was measured into ``statistics``.
 
     scale: how many times as large the bitext is as its sample, for how often a token occurs in it.
     """
-    target = vocabulary.tokenizer
+    source, target = model.tokenizer, vocabulary.tokenizer
     size = len(target)
     text = encode(target, list(material.text))
     counts = np.bincount(text.ids, minlength=size)
@@ -127,9 +127,8 @@ def coverage_findings(
         solid |= known["vectors"]
     observed = np.logical_or.reduce(list(known.values()))
     overlap, composition = spelling_evidence(source, target)
-    known |= {
-        "overlap": overlap.strength >= 1, "composition": composition.known, "backoff": pieces_of(target, observed),
-    }  # fmt: skip
+    shared = overlap.known if model.kind == "causal" else overlap.strength >= 1
+    known |= {"overlap": shared, "composition": composition.known, "backoff": pieces_of(target, observed)}
     solid |= known["overlap"]
     special = np.zeros(size, bool)
     special[list(all_special_ids(target))] = True

@@ -297,7 +297,7 @@ class _Language:
         if pairs is not None and pairs.total is not None:
             scale = pairs.total / max(1, len(pairs.lines))
         made.findings += coverage.coverage_findings(
-            given, self._tag, source, vocabulary, material, recipe.evidence.min_count, scale, made.statistics
+            given, self._tag, self._source, vocabulary, material, recipe.evidence.min_count, scale, made.statistics
         )
         spent = time.perf_counter() - began
         made.cost = self._cost(text, pairs, material, vocabulary, spent)

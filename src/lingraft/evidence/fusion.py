@@ -8,7 +8,8 @@ weight
 ``rate`` and ``most`` being the trust in its source: what one of its observations is worth, and what any number of them
 is worth at most. The fused row is the mean of the sources' rows with these weights: the posterior mean of p(source
 token | target token) under the links of the bitext (rate 1, without limit), where the other sources are a Dirichlet
-prior. A token of many links goes by them; one of few goes by whatever else is known.
+prior. A token of many links goes by them; one of few goes by whatever else is known. In a decoder's table tokens that
+both have are copies instead.
 """
 
 from __future__ import annotations

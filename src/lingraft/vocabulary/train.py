@@ -199,7 +199,8 @@ def train_tokenizer(
     size: tokens in all, specials included. Without it 32,000 or what the text supports, whichever is smaller; a size
     that the text cannot support raises CorpusError, as does text without a single token. min_count: a merge has to be
     seen this often. whole_words: where the text has combining marks and the source's pattern cuts words at them, as
-    GPT-2's does, the new tokenizer's does not.
+    GPT-2's does, the new tokenizer's does not; beside a Qwen2 model transformers would read no such one
+    (`lingraft.surgery.train_target`).
     """
     state = backend_json(source)
     state["normalizer"] = keep_accents(state["normalizer"])
