@@ -41,8 +41,8 @@ A cell says how many combinations of tokenizers passed; anything else is the fir
 _TAIL = """
 Qwen2 takes byte-level tokenizers with its own pre-tokenizer alone: transformers reads the tokenizer beside a Qwen2
 model as `Qwen2Tokenizer`, whatever the files say. Another kind is refused before any work.
-That pre-tokenizer cuts words of Hindi, Thai and other scripts at their vowel signs, which a tokenizer that is trained for
-any other family does not (`vocabulary/marks.py`).
+That pre-tokenizer cuts words of Hindi, Thai and other scripts at their vowel signs, which a tokenizer that is trained
+for any other family does not (`vocabulary/marks.py`).
 
 Tasks: `lingraft.swap` is tested for all families with `...ForSequenceClassification`, `...ForTokenClassification`,
 `...ForQuestionAnswering` (where transformers has the form), lingraft's parsers, and sentence encoders with pooling, a
