@@ -28,12 +28,10 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("given")
-    pairs = tiny.cipher_pairs(300)
-    (folder / "pairs.tsv").write_text("".join(f"{en}\t{xx}\n" for en, xx in pairs), encoding="utf-8")
-    (folder / "text.txt").write_text("".join(f"{xx}\n" for _, xx in pairs), encoding="utf-8")
-    return {"bitext": folder / "pairs.tsv", "text": folder / "text.txt"}
+def files(bitext_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    text = tmp_path_factory.mktemp("given") / "text.txt"
+    text.write_text("".join(f"{xx}\n" for _, xx in tiny.cipher_pairs()), encoding="utf-8")
+    return {"bitext": bitext_file, "text": text}
 
 
 @pytest.fixture(scope="module")

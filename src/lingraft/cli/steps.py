@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -141,8 +141,9 @@ def init(
     target = with_chat_template(load_tokenizer(tokenizer), source.tokenizer)
     check_tokenizer_class(source.model, target)
     with Display(quiet) as display:
-        inputs = files.read(chosen, seed, lambda done, note: display("rows", done, note))
-        inputs = replace(inputs, copy_shared=source.kind == "causal")
+        inputs = files.read(
+            chosen, seed, lambda done, note: display("rows", done, note), copy_shared=source.kind == "causal"
+        )
         made = initialise(chosen, source.tokenizer, target, inputs)
     bounds = norm_bounds(source)
     grafted = graft_with(source, target, made, seed, take_over=True)

@@ -84,7 +84,8 @@ def build_table(
     special = special_rows(source, target)
     open_rows = np.ones(shape[0], bool)
     open_rows[list(all_special_ids(target) | set(special_ids(target).values()))] = False
-    total = np.zeros(shape[0])
+    evident = np.zeros(shape[0])  # all that is known of a row
+    total = np.zeros(shape[0])  # what is mixed in it
     heaviest = np.zeros(shape[0])
     provenance = np.full(shape[0], Provenance.fallback, np.uint8)
     mixed: Any = sparse.csr_matrix(shape, dtype=np.float64)
@@ -92,33 +93,33 @@ def build_table(
     copied = overlap.known if copy_shared else np.zeros(shape[0], bool)
 
     def add(one: Evidence) -> None:
-        nonlocal mixed, heaviest, total
+        nonlocal mixed, heaviest, evident, total
         if one.matrix.shape != shape:
             raise ValueError(f"evidence of shape {one.matrix.shape} for vocabularies of {shape}")
         weight = np.where(open_rows, trust[one.kind].weight(one.strength), 0.0)
-        total = total + weight
+        evident = evident + weight
         if one is not overlap:
             weight = np.where(copied, 0.0, weight)
+        total = total + weight
         mixed = mixed + sparse.diags(weight) @ one.matrix
         provenance[weight > heaviest] = one.kind
         heaviest = np.maximum(heaviest, weight)
 
     for one in evidence:
         add(one)
-    observed = total
+    observed = evident
     add(overlap)
     add(composition)
     # what the source has itself needs no help: a language that is grafted onto itself stays as it is
     needy = (overlap.strength < 1) & ~copied
-    evident = total  # what a row rests on; what is known of other tokens is none of it
-    before = normalised(mixed.tocsr(), np.where(copied, 0.0, total), _MIN_SHARE)
-    add(backoff_evidence(target, needy, before, observed))
-    mixed = normalised(mixed.tocsr(), np.where(copied, 0.0, total), _MIN_SHARE)
+    rests_on = evident  # what is known of other tokens is none of it
+    add(backoff_evidence(target, needy, normalised(mixed.tocsr(), total, _MIN_SHARE), observed))
+    mixed = normalised(mixed.tocsr(), total, _MIN_SHARE)
     rows, columns = list(special), list(special.values())
     provenance[rows] = Provenance.special
     fixed = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
     matrix = sparse.csr_matrix(mixed + fixed, dtype=np.float32)
     matrix.sort_indices()
     return TranslationTable(
-        matrix, provenance, evident.astype(np.float32), tokenizer_hash(source), tokenizer_hash(target)
+        matrix, provenance, rests_on.astype(np.float32), tokenizer_hash(source), tokenizer_hash(target)
     )

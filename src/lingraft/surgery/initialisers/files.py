@@ -64,12 +64,14 @@ class InputFiles:
         for name in self.text:
             check_text(name)
 
-    def read(self, method: Method, seed: int = 0, on_progress: OnProgress | None = None) -> InitialiserInputs:
-        """What a method works from; nothing else is read. Raises InputError."""
+    def read(
+        self, method: Method, seed: int = 0, on_progress: OnProgress | None = None, *, copy_shared: bool = False
+    ) -> InitialiserInputs:
+        """What a method works from; nothing else is read. Raises InputError. The rest is handed on."""
         from ...evidence.vectors import read_vectors
 
         wanted = inputs_of(method, self.given)
-        values: dict[str, Any] = {"seed": seed, "on_progress": on_progress}
+        values: dict[str, Any] = {"seed": seed, "on_progress": on_progress, "copy_shared": copy_shared}
         if "table" in wanted and self.table:
             values["table"] = TranslationTable.load(Path(self.table))
         if "bitext" in wanted:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,8 @@ def run_job(job: dict[str, Any], on_progress: OnProgress | None = None) -> dict[
     method = check_method(job["method"])
     source, target = load_model(job["model"]), load_tokenizer(job["tokenizer"])
     began = time.perf_counter()
-    inputs = InputFiles.from_dict(job["files"]).read(method, job["seed"], on_progress)
-    inputs = replace(inputs, copy_shared=source.kind == "causal")
+    files = InputFiles.from_dict(job["files"])
+    inputs = files.read(method, job["seed"], on_progress, copy_shared=source.kind == "causal")
     made = initialise(method, source.tokenizer, target, inputs)
     grafted = graft_with(source, target, made, job["seed"])
     if made.calibrated:
