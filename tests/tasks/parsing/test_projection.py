@@ -149,6 +149,29 @@ def test_a_language_of_the_opposite_order_gets_opposite_trees():
     assert found.sentences == again != other
 
 
+def arabic(line: str) -> str:
+    """A line in Arabic letters, its most frequent word written as a conjunction at the beginning of the next word."""
+    letters = str.maketrans("aeioubdfgklmnprst", "دذرزطظعغشصضجحخثقم")
+    words = ["و" if word == tiny.words()[0] else word.translate(letters) for word in line.split()]
+    return " ".join(words).replace("و ", "و")
+
+
+def test_arabic_conjunctions_are_words_of_their_own():
+    lines = tiny.english_lines(400, longest=14)
+    linked = linked_pairs([(line, arabic(line)) for line in lines], "ar").pairs
+    assert len(linked) > 100
+    of_and = [
+        pair.foreign[pair.counterparts[place]]
+        for pair in linked
+        for place, (word, _) in enumerate(pair.english) if word == tiny.words()[0] and place in pair.counterparts
+    ]  # fmt: skip
+    assert len(of_and) > 100
+    assert np.mean([piece == ("و", False) for piece in of_and]) > 0.8  # at the end of a line it has nothing behind it
+    # other languages' words stay as they are
+    persian = linked_pairs([(line, arabic(line)) for line in lines], "fa").pairs
+    assert not any(piece == ("و", False) for pair in persian for piece in pair.foreign)
+
+
 def test_too_few_links_give_no_tree():
     shifted = zip(reversed_pairs(60), reversed_pairs(61)[1:], strict=True)
     pairs = [(english, foreign) for (english, _), (_, foreign) in shifted]

@@ -28,9 +28,9 @@ def treebank_words(line: str, language: str) -> Pieces:
     """
     words = split_words(line)
     if primary(language) == "en":
-        return [piece for word, space in words for piece in _spaced(_contracted(word), space)]
+        return [piece for word, space in words for piece in spaced(_contracted(word), space)]
     if primary(language) in _ELIDING:
-        return [piece for word, space in words for piece in _spaced(_elided(word), space)]
+        return [piece for word, space in words for piece in spaced(_elided(word), space)]
     return words
 
 
@@ -39,7 +39,8 @@ def primary(language: str) -> str:
     return language.partition("-")[0].lower()
 
 
-def _spaced(parts: list[str], space: bool) -> Pieces:
+def spaced(parts: list[str], space: bool) -> Pieces:
+    """The parts of one word, of which only the last can have a space behind it."""
     return [*((part, False) for part in parts[:-1]), (parts[-1], space)]
 
 

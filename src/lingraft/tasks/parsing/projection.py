@@ -18,6 +18,7 @@ import numpy as np
 from ...evidence.alignment import align
 from ...evidence.alignment.words import is_spaceless
 from .attachment import Parse
+from .clitics import ArabicClitics
 from .cutting import primary, treebank_words
 from .parser import Parser
 from .text import Piece, Pieces, sentence_of, text_of
@@ -39,6 +40,8 @@ _LETTERS = 0.6
 _BLOCK = 512
 #: languages that write a space between syllables, and whose treebanks' words have several
 _SYLLABLES = ("vi",)
+#: languages that write what treebanks have apart as one word, to be told by the words of their text
+_CLITICS = ("ar",)
 
 
 class Linked(NamedTuple):
@@ -87,17 +90,21 @@ def linked_pairs(
 
     pairs: raw (English, foreign) sentences; all of them are aligned, as every pair teaches the aligner. Those are of a
     fit length that have `SHORTEST` to `LONGEST` words on both sides, and English of which most words end in a letter.
-    language: tag of the foreign side, by which words are cut (`treebank_words`). min_share: of the foreign words that
-    need a counterpart, in (0, 1]. on_progress: told the share of the alignment that is done, and a note.
+    language: tag of the foreign side, by which words are cut (`treebank_words`, `ArabicClitics`). min_share: of the
+    foreign words that need a counterpart, in (0, 1]. on_progress: told the share of the alignment that is done, and a
+    note.
     """
     if on_progress:
         on_progress(0.0, f"{len(pairs):,} pairs")
     known: dict[Piece, Piece] = {}  # a word is one object, however often it occurs
 
-    def pieces(line: str, tag: str) -> Pieces:
-        return [known.setdefault(piece, piece) for piece in treebank_words(line, tag)]
+    def kept(words: Pieces) -> Pieces:
+        return [known.setdefault(piece, piece) for piece in words]
 
-    cut = [(pieces(english, "en"), pieces(foreign, language)) for english, foreign in pairs]
+    cut = [(kept(treebank_words(english, "en")), kept(treebank_words(foreign, language))) for english, foreign in pairs]
+    if primary(language) in _CLITICS:
+        clitics = ArabicClitics(word for _, foreign in cut for word, _ in foreign)
+        cut = [(english, kept(clitics.apart(foreign))) for english, foreign in cut]
     links = align(
         (([word for word, _ in english], [word for word, _ in foreign]) for english, foreign in cut),
         on_progress=on_progress,
