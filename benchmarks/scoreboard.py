@@ -183,7 +183,7 @@ def parsed(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, 
     add("--nli-set", action="append", default=["epochs=1", "learning_rate=1e-4"],
         help="a setting of lingraft finetune nli, KEY=VALUE or NAME:KEY=VALUE for one model")  # fmt: skip
     add("--parse-set", action="append", default=[], help="the same of lingraft finetune parse")
-    add("--projected-sentences", type=int, default=4000, help="trees that the bitext carries over, for `projected`")
+    add("--projected-sentences", type=int, default=12_000, help="trees that the bitext carries over, for `projected`")
     add("--adapt-set", action="append", default=[], help="a setting of lingraft adapt parse, as of --parse-set")
     add("--megabytes", type=float, default=8.0, help="of running text for focus")
     add("--threads", type=int, help="of every process")

@@ -83,7 +83,7 @@ class Axes:
     graft_seeds: Sequence[int] = (0,)
     nli_pairs: int = 60_000
     sentences: int = 0
-    projected: int = 4000
+    projected: int = 12_000
     bitext: Sequence[str] = ()
     text: Sequence[str] = ()
     source_text: Sequence[str] = ()

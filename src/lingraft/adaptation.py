@@ -55,7 +55,7 @@ def adapt(
     bitext: str | PathLike[str],
     language: str,
     out: str | Path,
-    sentences: int = 4000,
+    sentences: int = 12_000,
     min_share: float = MIN_SHARE,
     seed: int = 0,
     on_progress: OnProgress | None = None,

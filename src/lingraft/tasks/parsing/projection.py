@@ -125,7 +125,7 @@ def linked_pairs(
 def project_trees(
     teacher: Parser,
     pairs: Sequence[Linked],
-    at_most: int = 4000,
+    at_most: int = 12_000,
     seed: int = 0,
     min_share: float = MIN_SHARE,
     precision: str = "auto",
