@@ -169,6 +169,7 @@ def test_arabic_conjunctions_are_words_of_their_own():
     assert np.mean([piece == ("و", False) for piece in of_and]) > 0.8  # at the end of a line it has nothing behind it
     # other languages' words stay as they are
     persian = linked_pairs([(line, arabic(line)) for line in lines], "fa").pairs
+    assert persian
     assert not any(piece == ("و", False) for pair in persian for piece in pair.foreign)
 
 
