@@ -185,7 +185,9 @@ def adapt(
     bitext: Annotated[str, typer.Option("--bitext", help="Sentence pairs, English first: a TSV, or EN_FILE,XX_FILE.")],
     language: Annotated[str, typer.Option("--language", help="The tag of the new language, such as hi.")],
     out: Out,
-    sentences: Annotated[int, typer.Option("--sentences", help="Trees wanted, a tenth of which (300 at most) is held out.")] = 12_000,
+    sentences: Annotated[
+        int, typer.Option("--sentences", help="Trees wanted; a tenth, 300 at most, is held out.")
+    ] = 12_000,
     min_share: Annotated[
         float, typer.Option("--min-share", help="Of a sentence's words that must get a head from English.")
     ] = 0.6,

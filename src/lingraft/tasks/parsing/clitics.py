@@ -2,9 +2,9 @@
 
 "And his house" is one word of Arabic text and three of a treebank, و بيت ه. No rule about letters can tell whether a
 word begins with a conjunction or happens to begin with its letter (وقت, "time"), but a text can: what is left has to
-occur by itself, twice at least and no less often than the whole word (of وقت, قت does not). Where a word can be cut in several ways,
-the most frequent stem decides. Such counts go back to Lee et al. (2003), "Language model based Arabic word
-segmentation", who make a language model of them. Words are cut as they are written; letters that change before a
+occur by itself, twice at least and no less often than the whole word (of وقت, قت does not). Where a word can be cut in
+several ways, the most frequent stem decides. Such counts go back to Lee et al. (2003), "Language model based Arabic
+word segmentation", who make a language model of them. Words are cut as they are written; letters that change before a
 pronoun (مدرسة, مدرسته) are put back to look a stem up, and not in what is cut.
 """
 

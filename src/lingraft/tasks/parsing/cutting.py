@@ -2,8 +2,8 @@
 
 `split_words` cuts at white space and punctuation. What Universal Dependencies further takes apart, and what can be seen
 on the surface, is cut here: English contractions (``do n't``, ``it 's``); French, Italian and Catalan elisions (``l'
-homme``). Where a word of a treebank is larger than what is between spaces, word links tell (`projection.joined`); where no
-letter marks that it is smaller, the rest of the text (`clitics.py`).
+homme``). Where a word of a treebank is larger than what is between spaces, word links tell (`projection.joined`); where
+it is smaller and no mark says so, the rest of the text (`clitics.py`).
 """
 
 from __future__ import annotations
