@@ -70,9 +70,11 @@ class ArabicClitics:
         ways = self._ways(word)
         if word.startswith(_CONJUNCTIONS):
             rest = word[1:]
-            behind = self._preposition(rest, self._counts[word])
+            behind: _Way | None
             if self._occurs(rest, self._counts[word]):
                 behind = _likeliest(self._ways(rest)) or _Way(self._counts[rest], [rest])
+            else:
+                behind = self._preposition(rest, self._counts[word])
             if behind:
                 ways.append(_Way(behind.stem, [word[0], *behind.parts]))
         chosen = _likeliest(ways)

@@ -29,6 +29,8 @@ OnProgress = Callable[[float, str], None]
 
 #: share of a sentence's words that must get a head
 MIN_SHARE = 0.6
+#: trees that are wanted of a bitext
+TREES = 12_000
 #: relations of English that a word has only before its head, and what their translation behind it is: in "stone wall"
 #: the first noun is a compound, in "mur de pierre" a modifier
 TURNED = {"compound": "nmod"}
@@ -125,7 +127,7 @@ def linked_pairs(
 def project_trees(
     teacher: Parser,
     pairs: Sequence[Linked],
-    at_most: int = 12_000,
+    at_most: int = TREES,
     seed: int = 0,
     min_share: float = MIN_SHARE,
     precision: str = "auto",
