@@ -25,6 +25,7 @@ from .tasks.parsing import Parser, ParsingTask, load_parser, write_conllu
 from .tasks.parsing.projection import (
     LONGEST,
     MIN_SHARE,
+    NOISE,
     SHORTEST,
     TREES,
     LinkedBitext,
@@ -190,7 +191,7 @@ def _trained(parser: Parser, projection: Projection, settings: FinetuneSettings,
     """Trains a parser in place; what run.json tells of it."""
     found = projection.sentences
     held_out = min(_MOST_HELD_OUT, round(_HELD_OUT * len(found)))
-    training = ParsingTask(parser, found[held_out:], found[:held_out], partial=True)
+    training = ParsingTask(parser, found[held_out:], found[:held_out], partial=True, noise=NOISE)
     before = training.score(settings.precision)
 
     def show(progress: FinetuneProgress) -> None:

@@ -21,6 +21,7 @@ from lingraft.tasks.parsing import (
     read_conllu,
     write_conllu,
 )
+from lingraft.tasks.parsing.biaffine import HeadNoise
 from lingraft.tasks.parsing.cutting import treebank_words
 from lingraft.tasks.parsing.projection import joined, linked_pairs, one_to_one, project, project_trees
 from lingraft.tasks.parsing.treebank import UNKNOWN
@@ -216,25 +217,73 @@ def opened(each: Sentence, known: list[bool]) -> Sentence:
     return each.with_tree(heads, [deprel if known[k] else "_" for k, deprel in enumerate(each.deprels)])
 
 
-def test_the_loss_of_trees_in_part_is_that_of_the_words_with_a_head():
-    made = random_parser(SENTENCES)
+def trees_in_part(made) -> tuple[list[Sentence], torch.Tensor]:
+    """The sentences without every second head or so, and which words have one, of all sentences."""
     random = np.random.default_rng(1)
     known = [(random.random(len(each)) < 0.5).tolist() for each in SENTENCES]
     known[0][0] = True
     parts = [opened(each, mask) for each, mask in zip(SENTENCES, known, strict=True)]
-    task, whole = ParsingTask(made, parts, parts, partial=True), ParsingTask(made, SENTENCES, SENTENCES)
-    batch = np.arange(len(SENTENCES))
-    # of the whole trees the loss of every word by itself
+    return parts, torch.tensor([flag for flags in known for flag in flags])
+
+
+def word_losses(made) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Of whole trees: log-probabilities of a word's heads, for each word; its head; the loss of its label."""
     words = made.subwords.batch(made.subwords.encode([each.forms for each in SENTENCES]))
     states = made(words)
     heads = torch.tensor([head for each in SENTENCES for head in each.heads])
     labels = torch.tensor([made.labels.index(deprel) for each in SENTENCES for deprel in each.deprels])
-    arcs = -states.arcs[states.inside].log_softmax(-1)[torch.arange(heads.numel()), heads]
     relations = -made.head.label_scores(states, heads).log_softmax(-1)[torch.arange(heads.numel()), labels]
-    mask = torch.tensor([flag for flags in known for flag in flags])
+    sizes = [len(each) + 1 for each in SENTENCES for _ in each.forms]
+    rows = [row[:size].log_softmax(0) for row, size in zip(states.arcs[states.inside], sizes, strict=True)]
+    return rows, heads, relations
+
+
+def test_the_loss_of_trees_in_part_is_that_of_the_words_with_a_head():
+    made = random_parser(SENTENCES)
+    parts, mask = trees_in_part(made)
+    task, whole = ParsingTask(made, parts, parts, partial=True), ParsingTask(made, SENTENCES, SENTENCES)
+    batch = np.arange(len(SENTENCES))
+    rows, heads, relations = word_losses(made)
+    arcs = torch.stack([-row[head] for row, head in zip(rows, heads, strict=True)])
     torch.testing.assert_close(task.loss(batch), (arcs + relations)[mask].mean(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(whole.loss(batch), (arcs + relations).mean(), rtol=1e-5, atol=1e-5)
     assert math.isfinite(task.score()["las"])
+
+
+def test_the_loss_under_noise_is_that_of_every_head_which_may_be_the_right_one():
+    made = random_parser(SENTENCES)
+    parts, mask = trees_in_part(made)
+    noise = HeadNoise(beside=0.8, other=0.1)
+    rows, heads, relations = word_losses(made)
+    flat = [(each, word) for each in parts for word in range(len(each))]
+    losses, beliefs = [], []
+    for (each, word), row, head, known in zip(flat, rows, heads.tolist(), mask.tolist(), strict=True):
+        if known:
+            weights = [noise.other] * (len(each) + 1)
+            for place, other in enumerate(each.heads, 1):
+                if other == UNKNOWN and (abs(place - word - 1) == 1 or (head and abs(place - head) == 1)):
+                    weights[place] = noise.beside
+            weights[head] = 1.0
+            probabilities = row.exp().tolist()
+            total = sum(weight * p for weight, p in zip(weights, probabilities, strict=True))
+            losses.append(-math.log(total))
+            beliefs.append(probabilities[head] / total)
+    belief = torch.tensor(beliefs)
+    expected = np.mean(losses) + ((belief * relations[mask]).sum() / belief.sum()).item()
+    batch = np.arange(len(SENTENCES))
+    found = ParsingTask(made, parts, parts, partial=True, noise=noise).loss(batch)
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+    found.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in made.parameters())
+
+
+def test_without_noise_worth_the_name_the_loss_is_the_plain_one():
+    made = random_parser(SENTENCES)
+    parts, _ = trees_in_part(made)
+    batch = np.arange(len(SENTENCES))
+    plain = ParsingTask(made, parts, parts, partial=True).loss(batch)
+    least = ParsingTask(made, parts, parts, partial=True, noise=HeadNoise(1e-30, 1e-30)).loss(batch)
+    torch.testing.assert_close(least, plain, rtol=1e-4, atol=1e-4)
 
 
 def test_words_without_a_head_are_not_scored():
