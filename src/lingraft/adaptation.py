@@ -23,9 +23,9 @@ from .tasks.kinds import task_kind
 from .tasks.loop import FinetuneProgress, train_task
 from .tasks.parsing import Parser, ParsingTask, load_parser, write_conllu
 from .tasks.parsing.projection import (
+    DOUBT,
     LONGEST,
     MIN_SHARE,
-    NOISE,
     SHORTEST,
     TREES,
     LinkedBitext,
@@ -99,6 +99,7 @@ def adapt(
     run: dict[str, Any] = {
         **environment(), "task": task, "model": str(model), "teacher": str(teacher), "language": tag, "notes": notes,
         "inputs": digests(map(str, split_bitext(fspath(bitext)))), "sentences": sentences, "min_share": min_share,
+        "doubt": DOUBT._asdict(),
         "data": {
             **counts.as_dict(), "aligned": len(pairs), "of_length": linked.of_length, "linked": len(linked.pairs),
         },
@@ -191,7 +192,7 @@ def _trained(parser: Parser, projection: Projection, settings: FinetuneSettings,
     """Trains a parser in place; what run.json tells of it."""
     found = projection.sentences
     held_out = min(_MOST_HELD_OUT, round(_HELD_OUT * len(found)))
-    training = ParsingTask(parser, found[held_out:], found[:held_out], partial=True, noise=NOISE)
+    training = ParsingTask(parser, found[held_out:], found[:held_out], partial=True, doubt=DOUBT)
     before = training.score(settings.precision)
 
     def show(progress: FinetuneProgress) -> None:

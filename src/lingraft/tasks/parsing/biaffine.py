@@ -85,18 +85,17 @@ def _with_one(vectors: Tensor) -> Tensor:
     return torch.cat([vectors, vectors.new_ones(*vectors.shape[:-1], 1)], -1)
 
 
-class HeadNoise(NamedTuple):
-    """How probable a head is that was concluded, not annotated, by what the right one is; 1 where it is the right one.
+class HeadDoubt(NamedTuple):
+    """What else may be the head of a word than the one it was given, where that was concluded and not annotated.
 
-    beside: where the right head is a word whose own head is not known ("headless"), next to the word itself or to the
-    head that is given. other: where it is any other word, or the root. Both above 0, at most 1.
+    beside: weight of a word that got no head itself ("headless") and stands next to the word, or to the head given.
+    other: weight of any other word, and of the root. Both 0 to 1; the head given has 1.
 
-    The parser's probabilities p are those of the right head. That of the head h that is given is then, up to a factor,
+    With p the parser's probabilities of heads the loss of a word that was given h is
 
-        p(h) + beside * (p of headless words beside) + other * (p of all the rest)
+        -log(p(h) + beside * (p of headless words beside) + other * (p of all the rest))
 
-    so that the parser may settle by itself which of several words it is, and a head which it knows better teaches it
-    little. The loss is minus the logarithm of this.
+    so that the parser settles by itself which of these words it is, and learns little from a head it is sure is wrong.
     """
 
     beside: float
@@ -218,23 +217,24 @@ class BiaffineHead(nn.Module):
         )
         return (weighted @ head.unsqueeze(2)).squeeze(2).float()
 
-    def loss(self, states: WordStates, heads: Tensor, labels: Tensor, noise: HeadNoise | None = None) -> Tensor:
+    def loss(self, states: WordStates, heads: Tensor, labels: Tensor, doubt: HeadDoubt | None = None) -> Tensor:
         """Mean cross-entropy of the heads plus that of the labels at these heads, over all words with a head.
 
         heads, labels: int64 (N,); heads counted from 1, 0 is the root. Both are -1 for a word whose head is not known,
-        which is left out; a scalar that is no number where none is known. noise: how heads come to be wrong; by default
-        they are right. With it a label counts as much as its head is believed, as it says nothing of another one.
+        which is left out; a scalar that is no number where none is known. doubt: of heads that may be wrong. A word's
+        label then has as weight in the mean what share its head has in the sum that `HeadDoubt` tells of, as it says
+        nothing of another head.
         """
         scores = self.label_scores(states, heads.clamp(min=0))
-        if noise is None:
+        if doubt is None:
             arcs = F.cross_entropy(states.arcs[states.inside], heads, ignore_index=UNKNOWN)
             return arcs + F.cross_entropy(scores, labels, ignore_index=UNKNOWN)
         known = heads != UNKNOWN
         log_heads = torch.log_softmax(states.arcs[states.inside][known], 1)
-        log_given = torch.logsumexp(log_heads + _log_noise(states, heads, noise)[known], 1)
-        belief = (log_heads.gather(1, heads[known].unsqueeze(1)).squeeze(1) - log_given).detach().exp()
+        log_allowed = torch.logsumexp(log_heads + _weights(states, heads, known, doubt).log(), 1)
+        belief = (log_heads.gather(1, heads[known].unsqueeze(1)).squeeze(1) - log_allowed).detach().exp()
         label_losses = F.cross_entropy(scores[known], labels[known], reduction="none")
-        return (belief * label_losses).sum() / belief.sum() - log_given.mean()
+        return (belief * label_losses).sum() / belief.sum() - log_allowed.mean()
 
     def labels(self, states: WordStates, heads: Tensor) -> Tensor:
         """The best relation of each word to the head given, int64 (N,), among those such a head may have."""
@@ -242,16 +242,16 @@ class BiaffineHead(nn.Module):
         return self.label_scores(states, heads).masked_fill(~allowed, -torch.inf).argmax(1)
 
 
-def _log_noise(states: WordStates, heads: Tensor, noise: HeadNoise) -> Tensor:
-    """Logarithms of how probable the head given is, for every word and every head that may be right: (N, W + 1).
+def _weights(states: WordStates, heads: Tensor, known: Tensor, doubt: HeadDoubt) -> Tensor:
+    """Of every head, for every word that has one: float (words with a head, W + 1).
 
-    heads: as for `BiaffineHead.loss`; what comes of a word without one means nothing.
+    known: bool (N,), which words have one.
     """
     headless = torch.zeros_like(states.arcs[:, 0], dtype=torch.bool)
-    headless[:, 1:][states.inside] = heads == UNKNOWN
+    headless[:, 1:][states.inside] = ~known
+    word = states.inside.nonzero()[known, 1:] + 1
+    given = heads[known].unsqueeze(1)
     place = torch.arange(headless.shape[1], device=heads.device)
-    word = place[1:].expand_as(states.inside)[states.inside].unsqueeze(1)
-    given = heads.clamp(min=0).unsqueeze(1)
     beside = ((place - word).abs() == 1) | ((place - given).abs() == 1) & (given > 0)
-    weights = torch.where(beside & headless[states.sentence], noise.beside, noise.other)
-    return weights.scatter(1, given, 1.0).log()
+    weights = torch.where(beside & headless[states.sentence[known]], doubt.beside, doubt.other)
+    return weights.scatter(1, given, 1.0)

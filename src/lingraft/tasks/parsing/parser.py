@@ -28,7 +28,7 @@ from ...training.precision import inference
 from ...vocabulary import frame
 from ..subwords import SubwordEncoder, Subwords, WordBatch
 from .attachment import Parse
-from .biaffine import BiaffineHead, HeadNoise, ParserSettings, WordStates
+from .biaffine import BiaffineHead, HeadDoubt, ParserSettings, WordStates
 from .mst import decode_trees
 from .treebank import Sentence
 
@@ -97,13 +97,13 @@ class Parser(nn.Module):
         states: WordStates = self.head(hidden, batch)
         return states
 
-    def loss(self, batch: WordBatch, heads: Tensor, labels: Tensor, noise: HeadNoise | None = None) -> Tensor:
+    def loss(self, batch: WordBatch, heads: Tensor, labels: Tensor, doubt: HeadDoubt | None = None) -> Tensor:
         """Mean loss of heads and labels over all words of a batch; see `BiaffineHead.loss`.
 
         heads, labels: int64 (words,), of all words of the batch one after the other; heads are counted from 1, 0 is the
-        root; -1 in both where it is not known. noise: how heads come to be wrong, if they do. Returns a scalar.
+        root; -1 in both where it is not known. doubt: of heads that may be wrong. Returns a scalar.
         """
-        return self.head.loss(self(batch), heads, labels, noise)
+        return self.head.loss(self(batch), heads, labels, doubt)
 
     def parse(
         self,

@@ -3,8 +3,8 @@
 Hwa et al. (2005), "Bootstrapping parsers via syntactic projection across parallel texts". An English parser parses the
 English side of a bitext; where word d is linked to d' and its head h to h', each to no other, d' gets the head h' and
 the relation of d. Words without such a link, or whose head has none, stay without a head: a tree in part, from which a
-parser learns what it says (`BiaffineHead.loss`) and nothing of the rest. A parser that was swapped into a language has
-never seen its order of words; this is where it does.
+parser learns what it says (`BiaffineHead.loss`), with some doubt (`DOUBT`), and nothing of the rest. A parser that was
+swapped into a language has never seen its order of words; this is where it does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from ...evidence.alignment import align
 from ...evidence.alignment.words import is_spaceless
 from .attachment import Parse
-from .biaffine import HeadNoise
+from .biaffine import HeadDoubt
 from .clitics import ArabicClitics
 from .cutting import primary, treebank_words
 from .parser import Parser
@@ -41,9 +41,9 @@ SHORTEST, LONGEST = 6, 40
 _LETTERS = 0.6
 #: sentences that the teacher parses together
 _BLOCK = 512
-#: how projected heads come to be wrong. The right one is most often a word beside that no link says anything of, where
-#: one English word is put as two: "1991" as "1991 year", "use" as "use make"; seldom any other word
-NOISE = HeadNoise(beside=1.0, other=0.1)
+#: of projected heads. The right one is often a word beside that got none, as one English word is put as two and one of
+#: them has the link: "1991" as "1991 year", "use" as "use make"
+DOUBT = HeadDoubt(beside=1.0, other=0.1)
 #: languages that write a space between syllables, and whose treebanks' words have several
 _SYLLABLES = ("vi",)
 #: languages that write what treebanks have apart as one word, to be told by the words of their text

@@ -19,7 +19,7 @@ from ...errors import CorpusError, RecipeError
 from ..intervals import Counts
 from ..subwords import Array
 from .attachment import count_attachments
-from .biaffine import HeadNoise
+from .biaffine import HeadDoubt
 from .parser import Parser
 from .text import read_text
 from .treebank import UNKNOWN, Sentence, is_conllu, iter_conllu, write_conllu
@@ -34,9 +34,9 @@ class ParsingTask:
     """Fine-tuning of a parser. train, dev: sentences with trees.
 
     model: the parser. encoder: its encoder. lengths: int64 (train,), subwords of each training sentence. partial:
-    words may lack a head (``UNKNOWN``, with the relation ``_``), and are then neither learnt from nor scored. noise:
-    how heads to learn from come to be wrong; by default they are right. Raises CorpusError when a training sentence has
-    a relation that the parser does not have, or a sentence has no tree.
+    words may lack a head (``UNKNOWN``, with the relation ``_``), and are then neither learnt from nor scored. doubt: of
+    the heads to learn from, where they may be wrong. Raises CorpusError when a training sentence has a relation that
+    the parser does not have, or a sentence has no tree.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ParsingTask:
         train: Sequence[Sentence],
         dev: Sequence[Sentence],
         partial: bool = False,
-        noise: HeadNoise | None = None,
+        doubt: HeadDoubt | None = None,
     ) -> None:
         number = {label: k for k, label in enumerate(parser.labels)}
         if partial:
@@ -61,7 +61,7 @@ class ParsingTask:
         if not partial and any(head < 0 for part in (train, dev) for sentence in part for head in sentence.heads):
             raise CorpusError("A sentence without a tree was given; training and scoring need whole trees.")
         self.model = parser
-        self._dev, self._partial, self._noise = dev, partial, noise
+        self._dev, self._partial, self._doubt = dev, partial, doubt
         self._train_subwords = parser.subwords.encode([sentence.forms for sentence in train])
         self._dev_subwords = parser.subwords.encode([sentence.forms for sentence in dev])
         self._heads = [np.asarray(sentence.heads, np.int64) for sentence in train]
@@ -81,7 +81,7 @@ class ParsingTask:
             torch.from_numpy(np.concatenate([gold[k] for k in batch])).to(device)
             for gold in (self._heads, self._labels)
         )
-        return self.model.loss(words, heads, labels, self._noise)
+        return self.model.loss(words, heads, labels, self._doubt)
 
     def score(self, precision: str = "auto") -> dict[str, float]:
         """LAS and UAS on dev, in [0, 1], punctuation counted."""
