@@ -112,7 +112,7 @@ def adapt(
             place = aside / Path(name).name if len(folders) > 1 else aside
             settled = replace(chosen, seed=seed + number)
             projection = project_trees(
-                on_device(load_parser(english)), linked.pairs, sentences, settled.seed, min_share, settled.precision,
+                on_device(load_parser(english)), linked, sentences, settled.seed, min_share, settled.precision,
                 lambda share, note: tell("project", share, note),
             )  # fmt: skip
             if len(projection.sentences) < LEAST_SENTENCES:

@@ -23,9 +23,12 @@ from lingraft.tasks.parsing import (
 )
 from lingraft.tasks.parsing.biaffine import BiaffineHead, HeadDoubt, ParserSettings, WordStates
 from lingraft.tasks.parsing.cutting import treebank_words
+from lingraft.tasks.parsing.conventions import Conventions, conventions_of
 from lingraft.tasks.parsing.projection import joined, linked_pairs, one_to_one, project, project_trees
 from lingraft.tasks.parsing.treebank import UNKNOWN
 
+WORDS = ["word"] * 9
+PLAIN = Conventions()
 SENTENCES = random_sentences(12, seed=5, shortest=3, longest=9)
 
 
@@ -48,7 +51,7 @@ def test_a_translation_word_by_word_in_any_order_has_the_same_tree(n, seed):
     heads = random_tree(n, random)
     deprels = [f"r{k}" if head else "root" for k, head in enumerate(heads)]
     place = random.permutation(n).tolist()
-    found, relations = project(Parse(tuple(heads), tuple(deprels)), dict(enumerate(place)), n)
+    found, relations = project(Parse(tuple(heads), tuple(deprels)), dict(enumerate(place)), WORDS[:n], PLAIN)
     expected, named = [UNKNOWN] * n, ["_"] * n
     for word, head in enumerate(heads):
         expected[place[word]] = place[head - 1] + 1 if head else 0
@@ -61,17 +64,17 @@ def test_a_translation_word_by_word_in_any_order_has_the_same_tree(n, seed):
 def test_what_has_no_link_gets_no_head_and_is_no_head():
     # the house of stone stood: house <- the, stone; stone <- of; stood <- house
     parse = Parse((2, 5, 4, 2, 0), ("det", "nsubj", "case", "nmod", "root"))
-    heads, deprels = project(parse, {1: 0, 3: 1, 4: 2}, 4)
+    heads, deprels = project(parse, {1: 0, 3: 1, 4: 2}, WORDS[:4], PLAIN)
     assert (heads, deprels) == ([3, 1, 0, UNKNOWN], ["nsubj", "nmod", "root", "_"])
-    heads, deprels = project(parse, {3: 1, 4: 2}, 4)
+    heads, deprels = project(parse, {3: 1, 4: 2}, WORDS[:4], PLAIN)
     assert (heads, deprels) == ([UNKNOWN, UNKNOWN, 0, UNKNOWN], ["_", "_", "root", "_"])
 
 
 def test_a_compound_behind_its_head_is_a_modifier():
     parse = Parse((2, 0), ("compound", "root"))  # stone wall
-    assert project(parse, {0: 1, 1: 0}, 2) == ([0, 1], ["root", "nmod"])  # mur pierre
-    assert project(parse, {0: 0, 1: 1}, 2) == ([2, 0], ["compound", "root"])  # Steinwand
-    assert project(parse, {0: 1, 1: 0}, 2, {}) == ([0, 1], ["root", "compound"])
+    assert project(parse, {0: 1, 1: 0}, WORDS[:2], PLAIN) == ([0, 1], ["root", "nmod"])  # mur pierre
+    assert project(parse, {0: 0, 1: 1}, WORDS[:2], PLAIN) == ([2, 0], ["compound", "root"])  # Steinwand
+    assert project(parse, {0: 1, 1: 0}, WORDS[:2], Conventions(turned={})) == ([0, 1], ["root", "compound"])
 
 
 def test_only_words_with_one_link_on_both_sides_count():
@@ -136,7 +139,7 @@ def reversed_pairs(n: int = 400) -> list[tuple[str, str]]:
 
 
 def test_a_language_of_the_opposite_order_gets_opposite_trees():
-    linked = linked_pairs(reversed_pairs(), "xx").pairs
+    linked = linked_pairs(reversed_pairs(), "xx")
     found = project_trees(Chain(), linked, at_most=50, seed=3)
     assert len(found.sentences) == 50
     assert found.attached / found.words > 0.8
@@ -159,19 +162,19 @@ def arabic(line: str) -> str:
 
 def test_arabic_conjunctions_are_words_of_their_own():
     lines = tiny.english_lines(400, longest=14)
-    linked = linked_pairs([(line, arabic(line)) for line in lines], "ar").pairs
-    assert len(linked) > 100
+    linked = linked_pairs([(line, arabic(line)) for line in lines], "ar")
+    assert len(linked.pairs) > 100
     of_and = [
         pair.foreign[pair.counterparts[place]]
-        for pair in linked
+        for pair in linked.pairs
         for place, (word, _) in enumerate(pair.english) if word == tiny.words()[0] and place in pair.counterparts
     ]  # fmt: skip
     assert len(of_and) > 100
     assert np.mean([piece == ("و", False) for piece in of_and]) > 0.8  # at the end of a line it has nothing behind it
     # other languages' words stay as they are
-    persian = linked_pairs([(line, arabic(line)) for line in lines], "fa").pairs
-    assert persian
-    assert not any(piece == ("و", False) for pair in persian for piece in pair.foreign)
+    persian = linked_pairs([(line, arabic(line)) for line in lines], "fa")
+    assert persian.pairs
+    assert not any(piece == ("و", False) for pair in persian.pairs for piece in pair.foreign)
 
 
 def test_too_few_links_give_no_tree():
@@ -179,7 +182,7 @@ def test_too_few_links_give_no_tree():
     pairs = [(english, foreign) for (english, _), (_, foreign) in shifted]
     linked = linked_pairs(pairs, "xx", min_share=1.0)
     assert linked.of_length > 30
-    assert project_trees(Chain(), linked.pairs).sentences == []
+    assert project_trees(Chain(), linked).sentences == []
 
 
 def test_what_is_no_sentence_is_left_out():
@@ -196,10 +199,10 @@ def test_what_is_no_sentence_is_left_out():
 
 
 def test_a_sentence_is_taken_once():
-    linked = linked_pairs(reversed_pairs(40) * 3, "xx").pairs
+    linked = linked_pairs(reversed_pairs(40) * 3, "xx")
     found = project_trees(Chain(), linked).sentences
     assert len(found) == len({each.forms for each in found}) > 10
-    assert len(linked) > 2 * len(found)
+    assert len(linked.pairs) > 2 * len(found)
 
 
 def test_a_tree_in_part_is_written_and_read(tmp_path):

@@ -20,9 +20,10 @@ from ...evidence.alignment.words import is_spaceless
 from .attachment import Parse
 from .biaffine import HeadDoubt
 from .clitics import ArabicClitics
+from .conventions import Conventions, conventions_of, insert, insertions, told_apart
 from .cutting import primary, treebank_words
 from .parser import Parser
-from .text import Piece, Pieces, sentence_of, text_of
+from .text import Piece, Pieces, sentence_of, text_of, words_of
 from .treebank import UNKNOWN, Sentence
 
 Links = Sequence[tuple[int, int]]
@@ -32,9 +33,6 @@ OnProgress = Callable[[float, str], None]
 MIN_SHARE = 0.6
 #: trees that are wanted of a bitext
 TREES = 12_000
-#: relations of English that a word has only before its head, and what their translation behind it is: in "stone wall"
-#: the first noun is a compound, in "mur de pierre" a modifier
-TURNED = {"compound": "nmod"}
 #: words of a sentence that is projected: what is shorter is mostly no sentence, what is longer mostly several
 SHORTEST, LONGEST = 6, 40
 #: share of an English sentence's words that must be made of letters; else it is a table or a command
@@ -62,10 +60,15 @@ class Linked(NamedTuple):
 
 
 class LinkedBitext(NamedTuple):
-    """The pairs of a bitext that can carry a tree over. of_length: how many are of a fit length, linked well or not."""
+    """The pairs of a bitext that can carry a tree over.
+
+    of_length: how many are of a fit length, linked well or not.
+    language: the tag of the foreign side.
+    """
 
     pairs: list[Linked]
     of_length: int
+    language: str
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def linked_pairs(
     pairs: raw (English, foreign) sentences; all of them are aligned, as every pair teaches the aligner. Those are of a
     fit length that have `SHORTEST` to `LONGEST` words on both sides, and English of which most words end in a letter.
     language: tag of the foreign side, by which words are cut (`treebank_words`, `ArabicClitics`). min_share: of the
-    foreign words that need a counterpart, in (0, 1]. on_progress: told the share of the alignment that is done, and a
+    foreign words that need a counterpart or are words that English leaves out, in (0, 1]. on_progress: told the share of the alignment that is done, and a
     note.
     """
     if on_progress:
@@ -117,20 +120,23 @@ def linked_pairs(
     ).links
     found = []
     of_length = 0
+    conventions = conventions_of(language)
     for (english, words), of_pair in zip(cut, links, strict=True):
         if SHORTEST <= len(english) <= LONGEST and _mostly_letters(english):
             foreign, between = joined(words, of_pair, language)
             if SHORTEST <= len(foreign) <= LONGEST:
                 of_length += 1
-                counterparts = one_to_one(between)
-                if len(counterparts) >= min_share * len(foreign):
+                forms = words_of(foreign)
+                counterparts = one_to_one(told_apart(words_of(english), forms, between, conventions))
+                left_out = {place for place, form in enumerate(forms) if conventions.inserts(form)}
+                if len(left_out.union(counterparts.values())) >= min_share * len(foreign):
                     found.append(Linked(english, foreign, counterparts))
-    return LinkedBitext(found, of_length)
+    return LinkedBitext(found, of_length, language)
 
 
 def project_trees(
     teacher: Parser,
-    pairs: Sequence[Linked],
+    linked: LinkedBitext,
     at_most: int = TREES,
     seed: int = 0,
     min_share: float = MIN_SHARE,
@@ -139,53 +145,60 @@ def project_trees(
 ) -> Projection:
     """The trees that an English parser gives the English sentences, as far as links carry them to the foreign ones.
 
-    teacher: the English parser. pairs: of which ``at_most`` different sentences are taken at random. seed: of their
+    teacher: the English parser. linked: pairs, of which ``at_most`` different sentences are taken at random. seed: of their
     order. min_share: of a sentence's words that must get a head, in (0, 1]; the root is always among them. precision:
     of the parser, as for `Parser.parse`. on_progress: told the share done and a note.
     """
     found: list[Sentence] = []
     seen: set[tuple[str, ...]] = set()
     parsed = 0
-    turned = {old: new for old, new in TURNED.items() if new in teacher.labels}
-    order = np.random.default_rng(seed).permutation(len(pairs)).tolist()
+    conventions = conventions_of(linked.language, teacher.labels)
+    order = np.random.default_rng(seed).permutation(len(linked.pairs)).tolist()
     while parsed < len(order) and len(found) < at_most:
-        block = [pairs[k] for k in order[parsed : parsed + _BLOCK]]
+        block = [linked.pairs[k] for k in order[parsed : parsed + _BLOCK]]
         parsed += len(block)
-        parses = teacher.parse([[word for word, _ in pair.english] for pair in block], precision=precision)
+        parses = teacher.parse([words_of(pair.english) for pair in block], precision=precision)
         for pair, parse in zip(block, parses, strict=True):
-            heads, deprels = project(parse, pair.counterparts, len(pair.foreign), turned)
+            forms = tuple(words_of(pair.foreign))
+            heads, deprels = project(parse, pair.counterparts, forms, conventions)
             with_head = len(heads) - heads.count(UNKNOWN)
-            forms = tuple(word for word, _ in pair.foreign)
             if len(found) < at_most and 0 in heads and with_head >= min_share * len(heads) and forms not in seen:
                 seen.add(forms)
                 sentence = sentence_of(pair.foreign, len(found) + 1, f"text_en = {text_of(pair.english)}")
                 found.append(sentence.with_tree(heads, deprels))
         if on_progress:
-            on_progress(max(len(found) / at_most, parsed / len(pairs)), f"{len(found):,} sentences")
+            on_progress(max(len(found) / at_most, parsed / len(order)), f"{len(found):,} sentences")
     return Projection(found, parsed)
 
 
 def project(
-    parse: Parse, counterparts: Mapping[int, int], n_words: int, turned: Mapping[str, str] = TURNED
+    parse: Parse, counterparts: Mapping[int, int], forms: Sequence[str], conventions: Conventions
 ) -> tuple[list[int], list[str]]:
     """Heads and relations of a translation, `UNKNOWN` and ``_`` where links say nothing.
 
     parse: of the English sentence. counterparts: English position to foreign position, counted from 0, no position
-    twice. n_words: of the translation. turned: what becomes of the relation of a word that comes behind its head, if in
-    English it stood before it. Arcs that cross each other are left out: treebanks have few, wrong links make them.
+    twice. forms: the words of the translation. conventions: by which trees of its language differ. Arcs that cross each
+    other are left out: treebanks have few, wrong links make them.
     """
-    heads, deprels = [UNKNOWN] * n_words, ["_"] * n_words
-    for english, foreign in counterparts.items():
+    heads, deprels = [UNKNOWN] * len(forms), ["_"] * len(forms)
+    english_of = {foreign: english for english, foreign in counterparts.items()}
+    found = insertions(forms, english_of, parse.deprels, conventions)
+    for insertion in found:
+        english_of.pop(insertion.word, None)
+    counterparts = {english: foreign for foreign, english in english_of.items()}
+    for foreign, english in english_of.items():
         head, deprel = parse.heads[english], parse.deprels[english]
         if head == 0:
             heads[foreign] = 0
         elif head - 1 in counterparts:
             heads[foreign] = counterparts[head - 1] + 1
             if english + 1 < head and foreign + 1 > heads[foreign]:
-                deprel = turned.get(deprel, deprel)
+                deprel = conventions.turned.get(deprel, deprel)
         else:
             continue
         deprels[foreign] = deprel
+    for insertion in found:
+        insert(heads, deprels, insertion)
     for word in _crossing(heads):
         heads[word], deprels[word] = UNKNOWN, "_"
     return heads, deprels

@@ -51,7 +51,12 @@ def sentence_of(pieces: Pieces, number: int, *comments: str) -> Sentence:
     pieces: its words. number: its ``sent_id``. Raises CorpusError as `Sentence.from_words` does.
     """
     told = [f"sent_id = {number}", f"text = {text_of(pieces)}", *comments]
-    return Sentence.from_words([word for word, _ in pieces], told, [space for _, space in pieces])
+    return Sentence.from_words(words_of(pieces), told, [space for _, space in pieces])
+
+
+def words_of(pieces: Pieces) -> list[str]:
+    """The words alone."""
+    return [word for word, _ in pieces]
 
 
 def text_of(pieces: Pieces) -> str:
