@@ -22,13 +22,12 @@ from lingraft.tasks.parsing import (
     write_conllu,
 )
 from lingraft.tasks.parsing.biaffine import BiaffineHead, HeadDoubt, ParserSettings, WordStates
+from lingraft.tasks.parsing.conventions import Conventions
 from lingraft.tasks.parsing.cutting import treebank_words
-from lingraft.tasks.parsing.conventions import Conventions, conventions_of
 from lingraft.tasks.parsing.projection import joined, linked_pairs, one_to_one, project, project_trees
 from lingraft.tasks.parsing.treebank import UNKNOWN
 
 WORDS = ["word"] * 9
-PLAIN = Conventions()
 SENTENCES = random_sentences(12, seed=5, shortest=3, longest=9)
 
 
@@ -51,7 +50,7 @@ def test_a_translation_word_by_word_in_any_order_has_the_same_tree(n, seed):
     heads = random_tree(n, random)
     deprels = [f"r{k}" if head else "root" for k, head in enumerate(heads)]
     place = random.permutation(n).tolist()
-    found, relations = project(Parse(tuple(heads), tuple(deprels)), dict(enumerate(place)), WORDS[:n], PLAIN)
+    found, relations = project(Parse(tuple(heads), tuple(deprels)), WORDS, dict(enumerate(place)), WORDS[:n])
     expected, named = [UNKNOWN] * n, ["_"] * n
     for word, head in enumerate(heads):
         expected[place[word]] = place[head - 1] + 1 if head else 0
@@ -64,17 +63,17 @@ def test_a_translation_word_by_word_in_any_order_has_the_same_tree(n, seed):
 def test_what_has_no_link_gets_no_head_and_is_no_head():
     # the house of stone stood: house <- the, stone; stone <- of; stood <- house
     parse = Parse((2, 5, 4, 2, 0), ("det", "nsubj", "case", "nmod", "root"))
-    heads, deprels = project(parse, {1: 0, 3: 1, 4: 2}, WORDS[:4], PLAIN)
+    heads, deprels = project(parse, WORDS, {1: 0, 3: 1, 4: 2}, WORDS[:4])
     assert (heads, deprels) == ([3, 1, 0, UNKNOWN], ["nsubj", "nmod", "root", "_"])
-    heads, deprels = project(parse, {3: 1, 4: 2}, WORDS[:4], PLAIN)
+    heads, deprels = project(parse, WORDS, {3: 1, 4: 2}, WORDS[:4])
     assert (heads, deprels) == ([UNKNOWN, UNKNOWN, 0, UNKNOWN], ["_", "_", "root", "_"])
 
 
 def test_a_compound_behind_its_head_is_a_modifier():
     parse = Parse((2, 0), ("compound", "root"))  # stone wall
-    assert project(parse, {0: 1, 1: 0}, WORDS[:2], PLAIN) == ([0, 1], ["root", "nmod"])  # mur pierre
-    assert project(parse, {0: 0, 1: 1}, WORDS[:2], PLAIN) == ([2, 0], ["compound", "root"])  # Steinwand
-    assert project(parse, {0: 1, 1: 0}, WORDS[:2], Conventions(turned={})) == ([0, 1], ["root", "compound"])
+    assert project(parse, WORDS, {0: 1, 1: 0}, WORDS[:2]) == ([0, 1], ["root", "nmod"])  # mur pierre
+    assert project(parse, WORDS, {0: 0, 1: 1}, WORDS[:2]) == ([2, 0], ["compound", "root"])  # Steinwand
+    assert project(parse, WORDS, {0: 1, 1: 0}, WORDS[:2], Conventions(behind={})) == ([0, 1], ["root", "compound"])
 
 
 def test_only_words_with_one_link_on_both_sides_count():

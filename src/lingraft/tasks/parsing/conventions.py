@@ -1,22 +1,30 @@
-"""Where the tree of a translation is another one than that of the English sentence.
+"""Where trees of a language have another shape than English ones: what `reshaping.py` makes of projected trees.
 
 Projection (`projection.py`) gives a word the head that its English counterpart has, so a word without counterpart gets
-none and is none, and what should hang on it hangs on the word beside. Some of the words that English leaves out are known
-beforehand, as they are of a closed class and Universal Dependencies say where they belong: English "1991" is "the year
-1991" in many languages; English "to use" is "to make use" in Hindi, where the verb is the head and "use" its
-`compound`. `INSERTED` lists them by language. A language that is not there is projected by links alone.
+none and is none, and what should hang on it hangs on the word beside. But some of what links cannot tell is known
+beforehand, as Universal Dependencies says it in general or for one language, and the words are of closed classes:
+
+- Words that English leaves out (`Inserted`). "1991" is "the year 1991" in many languages; "to use" is "to make use" in
+  Hindi, where the verb is the head and "use" its `compound`.
+- Function words that English has none for, or that always stand next to their head (`Attached`), as postpositions do.
+- Articles. A language without them has nothing to link "the" to, so that it is linked to anything.
+- Modal verbs, which are auxiliaries in English and verbs with an `xcomp` in others.
+- Possessive pronouns, which are `nmod` in English and determiners in others; nouns before nouns (`compound`), which are
+  adjectives in Slavic languages and modifiers where they stand behind.
+
+Languages that are not listed are projected by links alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from .cutting import primary
 
 #: English relations of function words, which are no predicates
 FUNCTION = frozenset(("aux", "case", "cc", "cop", "det", "expl", "mark", "punct"))
-#: relations to a noun: these words stay with the noun of "make use"; all others are the verb's
+#: relations of what belongs to a noun: these words stay with the noun of "make use"; all others are the verb's
 _OF_NOUNS = frozenset(("acl", "amod", "appos", "case", "compound", "det", "fixed", "flat", "nmod", "nummod"))
 
 
@@ -48,130 +56,119 @@ class Inserted(NamedTuple):
 
     def hands_over(self, deprel: str) -> bool:
         """Whether the inserted word takes a word of this relation from its companion."""
-        return self.companion != "predicate" or _base(deprel) not in _OF_NOUNS
+        return self.companion != "predicate" or deprel not in _OF_NOUNS
 
 
-class Insertion(NamedTuple):
-    """An inserted word of a sentence. word, companion: their places, counted from 0."""
+class Attached(NamedTuple):
+    """Function words whose head is the word beside them, whatever they are linked to.
 
-    word: int
-    companion: int
-    rule: Inserted
+    forms: the words, in small letters. before: whether they stand before their head; else behind it. relation: theirs.
+    of_clauses: theirs if the counterpart of the head is a verb or an adjective, by its relation; then a head without
+    counterpart settles nothing. Empty: the same. but: words beside which they have another head.
+    """
+
+    forms: frozenset[str]
+    before: bool
+    relation: str
+    of_clauses: str = ""
+    but: frozenset[str] = frozenset()
+
+    def head_of(self, word: int) -> int:
+        """The place of the head, inside the sentence or not."""
+        return word + 1 if self.before else word - 1
+
+
+class Conventions(NamedTuple):
+    """Of the trees of one language.
+
+    inserted, attached: see there. unlinked: English words, in small letters, whose links are not believed. behind: what
+    becomes of the relation of a word that English has before its head and that stands behind it: in "stone wall" the
+    first noun is a compound, in "mur de pierre" a modifier. before: of a word that stands before its head. modal: the
+    relation of a verb under its modal verb, where that is the head; else empty. possessive: of a possessive pronoun
+    before its noun, where that is another one than in English; else empty.
+    """
+
+    inserted: tuple[Inserted, ...] = ()
+    attached: tuple[Attached, ...] = ()
+    unlinked: frozenset[str] = frozenset()
+    behind: Mapping[str, str] = {"compound": "nmod"}
+    before: Mapping[str, str] = {}
+    modal: str = ""
+    possessive: str = ""
+
+    def settles(self, form: str) -> bool:
+        """Whether a word can get its head without a link."""
+        return any(form.lower() in rule.forms for rule in (*self.inserted, *self.attached))
+
+    def known(self, labels: Collection[str]) -> Conventions:
+        """Those of them that make none but the given relations."""
+
+        def only(changed: Mapping[str, str]) -> dict[str, str]:
+            return {old: new for old, new in changed.items() if new in labels}
+
+        return self._replace(
+            inserted=tuple(rule for rule in self.inserted if rule.relation in labels),
+            attached=tuple(
+                rule for rule in self.attached if {rule.relation, rule.of_clauses or rule.relation} <= {*labels}
+            ),
+            behind=only(self.behind),
+            before=only(self.before),
+            modal=self.modal if self.modal in labels else "",
+            possessive=self.possessive if self.possessive in labels else "",
+        )
 
 
 def _forms(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: by language. Years: Russian, Chinese and Vietnamese count them with the word "year" (in Russian by an ordinal, which
-#: is an adjective), Arabic puts it before. Hindi: forms of करना and होना behind what English has as a verb, unless they
-#: are also postpositions or auxiliaries of the copula; के and की, which most postpositions of several words begin with
-INSERTED: Mapping[str, tuple[Inserted, ...]] = {
-    "ar": (Inserted(_forms("عام العام سنة عاما عاماً"), True, "number", "nmod"),),
-    "hi": (
-        Inserted(
-            _forms(
-                "कर करना करने करनी करता करती करते करें करे करेगा करेगी करेंगे करके करो किया किये किए कराया कराने करवाया "
-                "हो होना होने होनी होता होती होते हुआ हुई हुए हुये होगा होगी होंगे होकर"
-            ),
-            False,
-            "predicate",
-            "compound",
-        ),
-        Inserted(_forms("के की"), True, "adposition", "fixed"),
+_ARTICLES = _forms("a an the")
+#: forms of करना, "do", and होना, "be", unless they are also postpositions or what a copula or a tense has
+_HINDI_LIGHT_VERBS = _forms(
+    "कर करना करने करनी करता करती करते करें करे करेगा करेगी करेंगे करके करो किया किये किए कराया कराने करवाया "
+    "हो होना होने होनी होता होती होते हुआ हुई हुए हुये होगा होगी होंगे होकर"
+)
+#: an Arabic preposition has another head, further on, if a determiner, a subordinator or a negation is next
+_ARABIC_BETWEEN = _forms("هذا هذه ذلك تلك هؤلاء أن ان ما لا كل جميع بعض أي")
+
+#: By language. A year is counted in Russian (by an ordinal, an adjective) and in Chinese, and has its word before it in
+#: Arabic and Vietnamese. Vietnamese and Hindi have a numeral for "a".
+_CONVENTIONS: Mapping[str, Conventions] = {
+    "ar": Conventions(
+        inserted=(Inserted(_forms("عام العام سنة عاما عاماً"), True, "number", "nmod"),),
+        attached=(Attached(_forms("ب ل ك في على إلى الى عن مع"), True, "case", but=_ARABIC_BETWEEN),),
+        unlinked=_ARTICLES,
+        modal="xcomp",
     ),
-    "ru": (Inserted(_forms("год года году годом годе г г."), False, "number", "amod"),),
-    "vi": (Inserted(_forms("năm tháng ngày"), True, "number", "flat"),),
-    "zh": (Inserted(_forms("年 月 日"), False, "number", "nummod"),),
+    "fr": Conventions(modal="xcomp", possessive="det"),
+    "hi": Conventions(
+        inserted=(
+            Inserted(_HINDI_LIGHT_VERBS, False, "predicate", "compound"),
+            # के and की begin most postpositions of several words, whose first word is the head
+            Inserted(_forms("के की"), True, "adposition", "fixed"),
+        ),
+        attached=(Attached(_forms("ने को का के की में से पर तक"), False, "case"),),
+        unlinked=_forms("the"),
+    ),
+    "ru": Conventions(
+        inserted=(Inserted(_forms("год года году годом годе г"), False, "number", "amod"),),
+        unlinked=_ARTICLES,
+        before={"compound": "amod"},
+        modal="xcomp",
+        possessive="det",
+    ),
+    "vi": Conventions(inserted=(Inserted(_forms("năm tháng ngày"), True, "number", "flat"),), unlinked=_forms("the")),
+    "zh": Conventions(
+        inserted=(Inserted(_forms("年 月 日"), False, "number", "nummod"),),
+        attached=(
+            Attached(_forms("了 着 著 过 過"), False, "aux"),
+            Attached(_forms("的"), False, "case", of_clauses="mark"),
+        ),
+        unlinked=_ARTICLES,
+    ),
 }
 
 
-#: relations of English that a word has only before its head, and what their translation behind it is: in "stone wall"
-#: the first noun is a compound, in "mur de pierre" a modifier
-TURNED: Mapping[str, str] = {"compound": "nmod"}
-
-
-class Conventions(NamedTuple):
-    """Of the trees of one language. inserted, turned: as `INSERTED` and `TURNED`."""
-
-    inserted: tuple[Inserted, ...] = ()
-    turned: Mapping[str, str] = TURNED
-
-    def inserts(self, form: str) -> bool:
-        """Whether English may leave this word out."""
-        return any(form.lower() in rule.forms for rule in self.inserted)
-
-
-def conventions_of(language: str, labels: Collection[str] | None = None) -> Conventions:
-    """The conventions of a language, by its tag. labels: relations that are known; others are not made."""
-    inserted = INSERTED.get(primary(language), ())
-    if labels is None:
-        return Conventions(inserted)
-    return Conventions(
-        tuple(rule for rule in inserted if rule.relation in labels),
-        {old: new for old, new in TURNED.items() if new in labels},
-    )
-
-
-def told_apart(
-    english: Sequence[str], foreign: Sequence[str], links: Sequence[tuple[int, int]], conventions: Conventions
-) -> list[tuple[int, int]]:
-    """The links (English position, foreign position) that can be of use.
-
-    Without those of a word with a punctuation mark, and those of an inserted word to what its companion is linked to,
-    which has one counterpart then. foreign: as it is after neighbours were joined.
-    """
-    of_foreign: dict[int, set[int]] = {}
-    for i, j in links:
-        of_foreign.setdefault(j, set()).add(i)
-    nothing: set[int] = set()
-    spare = set()
-    for rule in conventions.inserted:
-        for word, form in enumerate(foreign):
-            if form.lower() in rule.forms:
-                shared = of_foreign.get(rule.companion_of(word), nothing)
-                spare.update((i, word) for i in of_foreign.get(word, nothing) & shared)
-    return [(i, j) for i, j in links if _is_word(english[i]) == _is_word(foreign[j]) and (i, j) not in spare]
-
-
-def insertions(
-    forms: Sequence[str], english_of: Mapping[int, int], deprels: Sequence[str], conventions: Conventions
-) -> list[Insertion]:
-    """The inserted words of a sentence: listed ones beside a companion, linked to nothing or to a function word.
-
-    english_of: foreign position to that of the counterpart, counted from 0. deprels: of the English words.
-    """
-    found: list[Insertion] = []
-    taken: set[int] = set()
-    for rule in conventions.inserted:
-        for word, form in enumerate(forms):
-            companion = rule.companion_of(word)
-            if form.lower() not in rule.forms or companion not in english_of or {word, companion} & taken:
-                continue
-            if word in english_of and _base(deprels[english_of[word]]) not in FUNCTION:
-                continue
-            if rule.goes_with(forms[companion], _base(deprels[english_of[companion]])):
-                found.append(Insertion(word, companion, rule))
-                taken |= {word, companion}
-    return found
-
-
-def insert(heads: list[int], deprels: list[str], insertion: Insertion) -> None:
-    """Puts an inserted word in the place that its companion has in a tree, in place; the companion goes under it.
-
-    heads: counted from 1, the root's 0, `treebank.UNKNOWN` where there is none; the inserted word's is.
-    """
-    word, companion, rule = insertion
-    for other, head in enumerate(heads):
-        if head == companion + 1 and rule.hands_over(deprels[other]):
-            heads[other] = word + 1
-    heads[word], deprels[word] = heads[companion], deprels[companion]
-    heads[companion], deprels[companion] = word + 1, rule.relation
-
-
-def _base(deprel: str) -> str:
-    return deprel.partition(":")[0]
-
-
-def _is_word(form: str) -> bool:
-    return any(character.isalnum() for character in form)
+def conventions_of(language: str) -> Conventions:
+    """The conventions of a language, by its tag."""
+    return _CONVENTIONS.get(primary(language), Conventions())

@@ -20,13 +20,15 @@ from ...evidence.alignment.words import is_spaceless
 from .attachment import Parse
 from .biaffine import HeadDoubt
 from .clitics import ArabicClitics
-from .conventions import Conventions, conventions_of, insert, insertions, told_apart
+from .conventions import Conventions, conventions_of
 from .cutting import primary, treebank_words
 from .parser import Parser
+from .reshaping import attach, believed, insert, insertions, raise_modals, relation_of
 from .text import Piece, Pieces, sentence_of, text_of, words_of
 from .treebank import UNKNOWN, Sentence
 
 Links = Sequence[tuple[int, int]]
+PLAIN = Conventions()
 OnProgress = Callable[[float, str], None]
 
 #: share of a sentence's words that must get a head
@@ -99,9 +101,9 @@ def linked_pairs(
 
     pairs: raw (English, foreign) sentences; all of them are aligned, as every pair teaches the aligner. Those are of a
     fit length that have `SHORTEST` to `LONGEST` words on both sides, and English of which most words end in a letter.
-    language: tag of the foreign side, by which words are cut (`treebank_words`, `ArabicClitics`). min_share: of the
-    foreign words that need a counterpart or are words that English leaves out, in (0, 1]. on_progress: told the share of the alignment that is done, and a
-    note.
+    language: tag of the foreign side, by which words are cut (`treebank_words`, `ArabicClitics`) and conventions known.
+    min_share: of the foreign words that need a counterpart, or a convention that settles their head, in (0, 1].
+    on_progress: told the share of the alignment that is done, and a note.
     """
     if on_progress:
         on_progress(0.0, f"{len(pairs):,} pairs")
@@ -127,9 +129,9 @@ def linked_pairs(
             if SHORTEST <= len(foreign) <= LONGEST:
                 of_length += 1
                 forms = words_of(foreign)
-                counterparts = one_to_one(told_apart(words_of(english), forms, between, conventions))
-                left_out = {place for place, form in enumerate(forms) if conventions.inserts(form)}
-                if len(left_out.union(counterparts.values())) >= min_share * len(foreign):
+                counterparts = one_to_one(believed(words_of(english), forms, between, conventions))
+                settled = {place for place, form in enumerate(forms) if conventions.settles(form)}
+                if len(settled.union(counterparts.values())) >= min_share * len(foreign):
                     found.append(Linked(english, foreign, counterparts))
     return LinkedBitext(found, of_length, language)
 
@@ -145,14 +147,14 @@ def project_trees(
 ) -> Projection:
     """The trees that an English parser gives the English sentences, as far as links carry them to the foreign ones.
 
-    teacher: the English parser. linked: pairs, of which ``at_most`` different sentences are taken at random. seed: of their
-    order. min_share: of a sentence's words that must get a head, in (0, 1]; the root is always among them. precision:
+    teacher: the English parser. linked: pairs, of which ``at_most`` different sentences are taken at random. seed: of
+    their order. min_share: of a sentence's words that must get a head, in (0, 1]; the root is always among them. precision:
     of the parser, as for `Parser.parse`. on_progress: told the share done and a note.
     """
     found: list[Sentence] = []
     seen: set[tuple[str, ...]] = set()
     parsed = 0
-    conventions = conventions_of(linked.language, teacher.labels)
+    conventions = conventions_of(linked.language).known(teacher.labels)
     order = np.random.default_rng(seed).permutation(len(linked.pairs)).tolist()
     while parsed < len(order) and len(found) < at_most:
         block = [linked.pairs[k] for k in order[parsed : parsed + _BLOCK]]
@@ -160,7 +162,7 @@ def project_trees(
         parses = teacher.parse([words_of(pair.english) for pair in block], precision=precision)
         for pair, parse in zip(block, parses, strict=True):
             forms = tuple(words_of(pair.foreign))
-            heads, deprels = project(parse, pair.counterparts, forms, conventions)
+            heads, deprels = project(parse, words_of(pair.english), pair.counterparts, forms, conventions)
             with_head = len(heads) - heads.count(UNKNOWN)
             if len(found) < at_most and 0 in heads and with_head >= min_share * len(heads) and forms not in seen:
                 seen.add(forms)
@@ -172,33 +174,36 @@ def project_trees(
 
 
 def project(
-    parse: Parse, counterparts: Mapping[int, int], forms: Sequence[str], conventions: Conventions
+    parse: Parse,
+    english: Sequence[str],
+    counterparts: Mapping[int, int],
+    foreign: Sequence[str],
+    conventions: Conventions = PLAIN,
 ) -> tuple[list[int], list[str]]:
-    """Heads and relations of a translation, `UNKNOWN` and ``_`` where links say nothing.
+    """Heads and relations of a translation, `UNKNOWN` and ``_`` where links and conventions say nothing.
 
-    parse: of the English sentence. counterparts: English position to foreign position, counted from 0, no position
-    twice. forms: the words of the translation. conventions: by which trees of its language differ. Arcs that cross each
-    other are left out: treebanks have few, wrong links make them.
+    parse: of the English sentence. english, foreign: the words. counterparts: English position to foreign position,
+    counted from 0, no position twice. conventions: by which trees of the language differ. Arcs that cross each other
+    are left out: treebanks have few, wrong links make them.
     """
-    heads, deprels = [UNKNOWN] * len(forms), ["_"] * len(forms)
-    english_of = {foreign: english for english, foreign in counterparts.items()}
-    found = insertions(forms, english_of, parse.deprels, conventions)
+    heads, deprels = [UNKNOWN] * len(foreign), ["_"] * len(foreign)
+    english_of = {place: i for i, place in counterparts.items()}
+    found = insertions(foreign, english_of, parse.deprels, conventions)
     for insertion in found:
         english_of.pop(insertion.word, None)
-    counterparts = {english: foreign for foreign, english in english_of.items()}
-    for foreign, english in english_of.items():
-        head, deprel = parse.heads[english], parse.deprels[english]
-        if head == 0:
-            heads[foreign] = 0
-        elif head - 1 in counterparts:
-            heads[foreign] = counterparts[head - 1] + 1
-            if english + 1 < head and foreign + 1 > heads[foreign]:
-                deprel = conventions.turned.get(deprel, deprel)
-        else:
-            continue
-        deprels[foreign] = deprel
+    linked = {i: place for place, i in english_of.items()}
+    for place, i in english_of.items():
+        head, deprel = parse.heads[i] - 1, parse.deprels[i]
+        if head < 0:
+            heads[place], deprels[place] = 0, deprel
+        elif head in linked:
+            heads[place] = linked[head] + 1
+            deprels[place] = relation_of(english, deprel, (i, place), (head, linked[head]), conventions)
     for insertion in found:
         insert(heads, deprels, insertion)
+    if conventions.modal:
+        raise_modals(heads, deprels, english, english_of, conventions.modal)
+    attach(heads, deprels, foreign, english_of, parse.deprels, conventions)
     for word in _crossing(heads):
         heads[word], deprels[word] = UNKNOWN, "_"
     return heads, deprels

@@ -1,0 +1,188 @@
+"""Projected trees into the shape that the trees of the language have, as far as `conventions.py` knows it.
+
+All positions count from 0, heads from 1; the root's is 0, and who has none has `treebank.UNKNOWN`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from .attachment import universal
+from .conventions import FUNCTION, Conventions, Inserted
+from .treebank import UNKNOWN
+
+#: English modal verbs, as treebanks cut them ("ca n't"); "will" and "would" make tenses elsewhere
+_MODALS = frozenset(["can", "could", "may", "might", "must", "should", "ca", "cannot", "ought"])
+_POSSESSIVES = frozenset(["my", "your", "his", "her", "its", "our", "their"])
+#: relations that a verb hands over to its modal verb, and one that it does if the word stands before that
+_OF_CLAUSES = frozenset(
+    [
+        "advcl",
+        "cc",
+        "conj",
+        "csubj",
+        "discourse",
+        "dislocated",
+        "expl",
+        "mark",
+        "nsubj",
+        "parataxis",
+        "punct",
+        "vocative",
+    ]
+)
+_OF_CLAUSES_BEFORE = "advmod"
+#: relations of verbs and adjectives
+_CLAUSAL = frozenset(["acl", "advcl", "advmod", "amod", "ccomp", "root"])
+
+
+class Insertion(NamedTuple):
+    """A word that English leaves out, in a sentence, and its companion: their places."""
+
+    word: int
+    companion: int
+    rule: Inserted
+
+
+def believed(
+    english: Sequence[str], foreign: Sequence[str], links: Sequence[tuple[int, int]], conventions: Conventions
+) -> list[tuple[int, int]]:
+    """The links (English position, foreign position) that can be right.
+
+    Without those of a word with a punctuation mark, those of `Conventions.unlinked`, and those of an inserted word to
+    what its companion is linked to, too, which has one counterpart then. foreign: after neighbours were joined.
+    """
+    of_foreign: dict[int, set[int]] = {}
+    for i, j in links:
+        of_foreign.setdefault(j, set()).add(i)
+    nothing: set[int] = set()
+    spare = set()
+    for rule in conventions.inserted:
+        for word, form in enumerate(foreign):
+            if form.lower() in rule.forms:
+                shared = of_foreign.get(rule.companion_of(word), nothing)
+                spare.update((i, word) for i in of_foreign.get(word, nothing) & shared)
+    return [
+        (i, j)
+        for i, j in links
+        if _is_word(english[i]) == _is_word(foreign[j])
+        and english[i].lower() not in conventions.unlinked
+        and (i, j) not in spare
+    ]
+
+
+def insertions(
+    forms: Sequence[str], english_of: Mapping[int, int], deprels: Sequence[str], conventions: Conventions
+) -> list[Insertion]:
+    """The inserted words of a sentence: listed ones beside a companion, linked to nothing or to a function word.
+
+    english_of: foreign position to that of the counterpart. deprels: of the English words.
+    """
+    found: list[Insertion] = []
+    taken: set[int] = set()
+    for rule in conventions.inserted:
+        for word, form in enumerate(forms):
+            companion = rule.companion_of(word)
+            if form.lower() not in rule.forms or companion not in english_of or {word, companion} & taken:
+                continue
+            if word in english_of and universal(deprels[english_of[word]]) not in FUNCTION:
+                continue
+            if rule.goes_with(forms[companion], universal(deprels[english_of[companion]])):
+                found.append(Insertion(word, companion, rule))
+                taken |= {word, companion}
+    return found
+
+
+def insert(heads: list[int], deprels: list[str], insertion: Insertion) -> None:
+    """Puts an inserted word, which has no head yet, in its companion's place, in place; the companion goes under it."""
+    word, companion, rule = insertion
+    for other, head in enumerate(heads):
+        if head == companion + 1 and rule.hands_over(universal(deprels[other])):
+            heads[other] = word + 1
+    _replace(heads, deprels, word, companion, rule.relation)
+
+
+def raise_modals(
+    heads: list[int], deprels: list[str], english: Sequence[str], english_of: Mapping[int, int], relation: str
+) -> None:
+    """Puts modal verbs, which projection leaves under their verbs, in the place of these, in place.
+
+    english: the words of the English sentence. relation: of the verb then.
+    """
+    for modal, i in english_of.items():
+        if heads[modal] > 0 and universal(deprels[modal]) == "aux" and english[i].lower() in _MODALS:
+            verb = heads[modal] - 1
+            for other, head in enumerate(heads):
+                if head == verb + 1 and other != modal:
+                    deprel = universal(deprels[other])
+                    if deprel in _OF_CLAUSES or (deprel == _OF_CLAUSES_BEFORE and other < modal):
+                        heads[other] = modal + 1
+            _replace(heads, deprels, modal, verb, relation)
+
+
+def attach(
+    heads: list[int],
+    deprels: list[str],
+    forms: Sequence[str],
+    english_of: Mapping[int, int],
+    of_english: Sequence[str],
+    conventions: Conventions,
+) -> None:
+    """Puts `Conventions.attached` under the word beside them, in place.
+
+    What hung on them, but for the rest of a fixed expression, has no head any more. of_english: relations of the
+    English words.
+    """
+    listed = frozenset[str]().union(*(rule.forms for rule in conventions.attached))
+    for rule in conventions.attached:
+        for word, form in enumerate(forms):
+            head = rule.head_of(word)
+            if form.lower() not in rule.forms or not 0 <= head < len(forms):
+                continue
+            beside = forms[head].lower()
+            if not _is_word(beside) or beside in rule.but or beside in listed:
+                continue
+            relation = rule.relation
+            if rule.of_clauses:
+                if head not in english_of:
+                    continue
+                if universal(of_english[english_of[head]]) in _CLAUSAL:
+                    relation = rule.of_clauses
+            for other, its in enumerate(heads):
+                if its == word + 1 and deprels[other] != "fixed":
+                    heads[other], deprels[other] = UNKNOWN, "_"
+            if word in _above(head, heads):
+                heads[head], deprels[head] = UNKNOWN, "_"
+            heads[word], deprels[word] = head + 1, relation
+
+
+def relation_of(
+    english: Sequence[str], deprel: str, place: tuple[int, int], head: tuple[int, int], conventions: Conventions
+) -> str:
+    """The relation of a word that has ``deprel`` in English. place, head: English and foreign position."""
+    if place[0] < head[0] and place[1] > head[1]:
+        return conventions.behind.get(deprel, deprel)
+    if place[1] < head[1]:
+        if conventions.possessive and deprel == "nmod:poss" and english[place[0]].lower() in _POSSESSIVES:
+            return conventions.possessive
+        return conventions.before.get(deprel, deprel)
+    return deprel
+
+
+def _above(word: int, heads: Sequence[int]) -> set[int]:
+    """The places of all words that a word hangs on, over others or not."""
+    found = set()
+    while heads[word] > 0:
+        word = heads[word] - 1
+        found.add(word)
+    return found
+
+
+def _replace(heads: list[int], deprels: list[str], word: int, old: int, relation: str) -> None:
+    heads[word], deprels[word] = heads[old], deprels[old]
+    heads[old], deprels[old] = word + 1, relation
+
+
+def _is_word(form: str) -> bool:
+    return any(character.isalnum() for character in form)

@@ -1,0 +1,146 @@
+"""Projected trees get the shape that the language's treebanks have, and stay trees."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from trees import random_tree
+
+from lingraft.tasks.parsing import Parse
+from lingraft.tasks.parsing.conventions import _CONVENTIONS, Conventions, conventions_of
+from lingraft.tasks.parsing.projection import project
+from lingraft.tasks.parsing.reshaping import believed
+from lingraft.tasks.parsing.treebank import UNKNOWN
+
+
+def projected(language: str, english: str, heads: str, deprels: str, foreign: str, links: dict[int, int]):
+    parse = Parse(tuple(map(int, heads.split())), tuple(deprels.split()))
+    return project(parse, english.split(), links, foreign.split(), conventions_of(language))
+
+
+USED = ("he used it in 1991", "2 0 2 5 2", "nsubj root obj case obl")
+
+
+def test_a_year_goes_under_the_word_for_year():
+    words = "он это использовал в 1991 году"
+    links = {0: 0, 1: 2, 2: 1, 3: 3, 4: 4}
+    assert projected("xx", *USED, words, links) == (
+        [3, 3, 0, 5, 3, UNKNOWN],
+        ["nsubj", "obj", "root", "case", "obl", "_"],
+    )
+    assert projected("ru", *USED, words, links) == ([3, 3, 0, 6, 6, 3], ["nsubj", "obj", "root", "case", "amod", "obl"])
+    arabic = projected("ar-EG", *USED, "استخدمه في عام 1991", {1: 0, 3: 1, 4: 3})
+    assert arabic == ([0, 3, 1, 3], ["root", "case", "obl", "nmod"])
+
+
+def test_a_number_that_counts_stays_what_it_is():
+    later = ("3 years later", "2 3 0", "nummod obl root")
+    assert projected("ru", *later, "3 года спустя", {0: 0, 1: 1, 2: 2}) == ([2, 3, 0], ["nummod", "obl", "root"])
+    seasons = ("3 seasons", "2 0", "nummod root")
+    assert projected("ru", *seasons, "3 года", {0: 0}) == ([UNKNOWN, UNKNOWN], ["_", "_"])
+
+
+def test_a_light_verb_takes_the_clause_and_leaves_the_nouns_own_words():
+    used = ("it was used by him", "3 3 0 5 3", "nsubj aux root case obl")
+    words = "यह उपयोग किया गया उसके द्वारा"  # it use did was of-him by
+    expected = [3, 3, 0, 3, 3, 5], ["nsubj", "compound", "root", "aux", "obl", "case"]
+    assert projected("hi", *used, words, {0: 0, 2: 1, 1: 3, 3: 5, 4: 4}) == expected
+    # linked to the auxiliary: that link is not believed
+    again = projected("hi", *used, words, {0: 0, 2: 1, 1: 2, 3: 5, 4: 4})
+    assert again == ([3, 3, 0, UNKNOWN, 3, 5], ["nsubj", "compound", "root", "_", "obl", "case"])
+    # what belongs to a noun stays with it; a verb with a counterpart of its own is that verb
+    good = ("good work", "2 0", "amod root")
+    assert projected("hi", *good, "अच्छा काम किया", {0: 0, 1: 1})[0] == [2, 3, 0]
+    done = ("good work did", "2 3 0", "amod obj root")
+    assert projected("hi", *done, "अच्छा काम किया", {0: 0, 1: 1, 2: 2})[1] == ["amod", "obj", "root"]
+
+
+def test_a_postposition_hangs_on_the_word_before_it_whatever_its_link_says():
+    gave = ("Ram gave the book to him", "2 0 4 2 6 2", "nsubj root det obj case obl")
+    words = "राम ने उस को किताब दी"  # Ram ERG him to book gave
+    found = projected("hi", *gave, words, {0: 0, 1: 5, 2: 1, 3: 4, 4: 3, 5: 2})
+    assert found == ([6, 1, 6, 3, 6, 0], ["nsubj", "case", "obl", "case", "obj", "root"])
+    # of several words the first one is the head, and the others stay under it
+    him = ("for him", "2 0", "case root")
+    assert projected("hi", *him, "राम के लिए", {0: 2, 1: 0}) == ([0, 1, 2], ["root", "case", "fixed"])
+
+
+def test_a_preposition_hangs_on_the_word_behind_it_unless_a_determiner_is_there():
+    house = ("in this house", "3 3 0", "case det root")
+    assert projected("ar", *house, "في هذا البيت", {0: 0, 1: 1, 2: 2}) == ([3, 3, 0], ["case", "det", "root"])
+    assert projected("ar", *house, "في البيت", {2: 1}) == ([2, 0], ["case", "root"])
+    assert projected("ar", *house, "البيت في", {2: 0}) == ([0, UNKNOWN], ["root", "_"])
+    assert projected("ar", *house, "البيت في .", {2: 0}) == ([0, UNKNOWN, UNKNOWN], ["root", "_", "_"])
+
+
+def test_what_links_two_chinese_words_says_which_they_are():
+    red = ("red flag", "2 0", "amod root")
+    assert projected("zh", *red, "红 的 旗", {0: 0, 1: 2}) == ([3, 1, 0], ["amod", "mark", "root"])
+    king = ("king 's flag", "3 1 0", "nmod:poss case root")
+    assert projected("zh", *king, "王 的 旗", {0: 0, 1: 1, 2: 2}) == ([3, 1, 0], ["nmod:poss", "case", "root"])
+    assert projected("zh", *king, "王 的 旗", {2: 2}) == ([UNKNOWN, UNKNOWN, 0], ["_", "_", "root"])
+    assert projected("zh", *king, "王 了 旗", {2: 2}) == ([UNKNOWN, 1, 0], ["_", "aux", "root"])
+
+
+def test_modal_verbs_are_the_heads_of_their_verbs():
+    could = ("but he could never go home", "5 5 5 5 0 5", "cc nsubj aux advmod root advmod")
+    links = {0: 0, 1: 1, 2: 3, 3: 2, 4: 4, 5: 5}
+    words = "но он никогда мог уйти домой"
+    assert projected("xx", *could, words, links)[0] == [5, 5, 5, 5, 0, 5]
+    expected = [4, 4, 4, 0, 4, 5], ["cc", "nsubj", "advmod", "root", "xcomp", "advmod"]
+    assert projected("ru", *could, words, links) == expected
+    would = ("he would go", "3 3 0", "nsubj aux root")
+    assert projected("fr", *would, "il voudrait aller", {0: 0, 1: 1, 2: 2})[0] == [3, 3, 0]
+
+
+def test_possessives_and_nouns_before_nouns():
+    house = ("their summer house", "3 3 0", "nmod:poss compound root")
+    links = {0: 0, 1: 1, 2: 2}
+    assert projected("ru", *house, "их летний дом", links)[1] == ["det", "amod", "root"]
+    assert projected("de", *house, "ihr Sommer haus", links)[1] == ["nmod:poss", "compound", "root"]
+    assert projected("fr", *house, "leur maison été", {0: 0, 1: 2, 2: 1})[1] == ["det", "root", "nmod"]
+    tom = ("Tom 's house", "3 1 0", "nmod:poss case root")
+    assert projected("ru", *tom, "Томов дом", {0: 0, 2: 1})[1] == ["nmod:poss", "root"]
+    assert projected("ru", *tom, "дом Тома", {0: 1, 2: 0})[1] == ["root", "nmod:poss"]
+
+
+def test_links_that_cannot_be_right_are_not_believed():
+    english, hindi = ["The", "used", ","], ["उपयोग", "किया", "और"]
+    links = [(0, 2), (1, 0), (1, 1), (2, 2)]  # a comma is no word
+    assert believed(english, hindi, links, conventions_of("hi")) == [(1, 0)]
+    assert believed(english, hindi, links, Conventions()) == [(0, 2), (1, 0), (1, 1)]
+    assert believed([",", "1"], ["।", "1"], [(0, 0), (1, 1)], conventions_of("hi")) == [(0, 0), (1, 1)]
+
+
+def test_relations_that_the_parser_does_not_know_are_not_made():
+    hindi = conventions_of("hi").known(["root", "compound"])
+    assert ([rule.relation for rule in hindi.inserted], hindi.attached, hindi.behind) == (["compound"], (), {})
+    chinese = conventions_of("zh").known(["case", "aux"])
+    assert [rule.relation for rule in chinese.attached] == ["aux"]
+    russian = conventions_of("ru").known(["root", "xcomp"])
+    assert (russian.before, russian.modal, russian.possessive) == ({}, "xcomp", "")
+    assert conventions_of("ru").known(["amod", "det", "nmod"]) == conventions_of("ru")._replace(modal="")
+
+
+@given(st.sampled_from(sorted(_CONVENTIONS)), st.integers(2, 12), st.integers(0, 10_000))
+def test_whatever_the_conventions_trees_stay_trees(language, n, seed):
+    random = np.random.default_rng(seed)
+    conventions = conventions_of(language)
+    listed = sorted(form for rule in (*conventions.inserted, *conventions.attached) for form in rule.forms)
+    words = [str(random.choice([*listed, "1991", "word", "."])) for _ in range(n)]
+    english = [str(random.choice(["can", "their", "the", "word", "."])) for _ in range(n)]
+    heads = random_tree(n, random)
+    relations = ["obl", "nummod", "case", "amod", "aux", "nmod:poss", "compound", "fixed"]
+    deprels = [str(random.choice(relations)) if head else "root" for head in heads]
+    places = random.permutation(n)[: random.integers(1, n + 1)]
+    links = {int(i): int(place) for i, place in zip(random.permutation(n), places, strict=False)}
+    found, given_ = project(Parse(tuple(heads), tuple(deprels)), english, links, words, conventions)
+    assert [head == UNKNOWN for head in found] == [deprel == "_" for deprel in given_]
+    assert found.count(0) <= 1
+    for start in range(n):  # no circle: a chain of heads ends at the root or at what is not known
+        seen, word = set(), start
+        while found[word] > 0:
+            assert word not in seen
+            seen.add(word)
+            word = found[word] - 1
