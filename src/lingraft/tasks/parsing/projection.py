@@ -148,8 +148,8 @@ def project_trees(
     """The trees that an English parser gives the English sentences, as far as links carry them to the foreign ones.
 
     teacher: the English parser. linked: pairs, of which ``at_most`` different sentences are taken at random. seed: of
-    their order. min_share: of a sentence's words that must get a head, in (0, 1]; the root is always among them. precision:
-    of the parser, as for `Parser.parse`. on_progress: told the share done and a note.
+    their order. min_share: of a sentence's words that must get a head, in (0, 1]; the root is always among them.
+    precision: of the parser, as for `Parser.parse`. on_progress: told the share done and a note.
     """
     found: list[Sentence] = []
     seen: set[tuple[str, ...]] = set()
