@@ -98,7 +98,8 @@ class Conventions(NamedTuple):
 
     def settles(self, form: str) -> bool:
         """Whether a word can get its head without a link."""
-        return any(form.lower() in rule.forms for rule in (*self.inserted, *self.attached))
+        form = form.lower()
+        return any(form in rule.forms for rule in self.inserted) or any(form in rule.forms for rule in self.attached)
 
     def known(self, labels: Collection[str]) -> Conventions:
         """Those of them that make none but the given relations."""

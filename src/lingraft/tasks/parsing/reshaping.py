@@ -57,7 +57,7 @@ def believed(
     for i, j in links:
         of_foreign.setdefault(j, set()).add(i)
     nothing: set[int] = set()
-    spare = set()
+    spare: set[tuple[int, int]] = set()
     for rule in conventions.inserted:
         for word, form in enumerate(foreign):
             if form.lower() in rule.forms:
