@@ -1,8 +1,8 @@
 """Where trees of a language have another shape than English ones: what `reshaping.py` makes of projected trees.
 
-Projection (`projection.py`) gives a word the head that its English counterpart has, so a word without counterpart gets
-none and is none, and what should hang on it hangs on the word beside. But some of what links cannot tell is known
-beforehand, as Universal Dependencies says it in general or for one language, and the words are of closed classes:
+Projection (`projection.py`) gives a word the head that its English counterpart has. A word without counterpart gets no
+head and is nobody's, and what should hang on it hangs on the word beside. But some of what links cannot tell is known
+beforehand, from the grammar of the language and from Universal Dependencies, and the words are of closed classes:
 
 - Words that English leaves out (`Inserted`). "1991" is "the year 1991" in many languages; "to use" is "to make use" in
   Hindi, where the verb is the head and "use" its `compound`.
@@ -17,13 +17,14 @@ Languages that are not listed are projected by links alone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from .cutting import primary
 
 #: English relations of function words, which are no predicates
 FUNCTION = frozenset(("aux", "case", "cc", "cop", "det", "expl", "mark", "punct"))
+_OF_ADVERBS = frozenset(("advmod", "discourse"))
 #: relations of what belongs to a noun: these words stay with the noun of "make use"; all others are the verb's
 _OF_NOUNS = frozenset(("acl", "amod", "appos", "case", "compound", "det", "fixed", "flat", "nmod", "nummod"))
 
@@ -33,14 +34,15 @@ class Inserted(NamedTuple):
 
     forms: the words, in small letters. before: whether they stand before that word, their companion; else behind it.
     companion: which words that may be: a ``number`` that counts nothing, as that of a year; a ``predicate``, which is
-    any word whose counterpart is no function word; an ``adposition`` or subordinator. relation: of the companion, whose
-    head and relation the inserted word takes.
+    any word whose counterpart is no function word or adverb; an ``adposition`` or subordinator.
+    relation: of the companion, whose head and relation the inserted word takes. over: words that may stand between.
     """
 
     forms: frozenset[str]
     before: bool
     companion: str
     relation: str
+    over: frozenset[str] = frozenset()
 
     def goes_with(self, form: str, deprel: str) -> bool:
         """Whether a word, whose English counterpart has this relation (without subtype), can be the companion."""
@@ -48,11 +50,15 @@ class Inserted(NamedTuple):
             return form[0].isdigit() and deprel != "nummod"
         if self.companion == "adposition":
             return deprel in ("case", "mark")
-        return deprel not in FUNCTION
+        return deprel not in FUNCTION and deprel not in _OF_ADVERBS
 
-    def companion_of(self, word: int) -> int:
+    def companion_of(self, word: int, forms: Sequence[str]) -> int:
         """The place of the companion of an inserted word, inside the sentence or not."""
-        return word + 1 if self.before else word - 1
+        step = 1 if self.before else -1
+        place = word + step
+        while 0 <= place < len(forms) and forms[place].lower() in self.over:
+            place += step
+        return place
 
     def hands_over(self, deprel: str) -> bool:
         """Whether the inserted word takes a word of this relation from its companion."""
@@ -64,7 +70,8 @@ class Attached(NamedTuple):
 
     forms: the words, in small letters. before: whether they stand before their head; else behind it. relation: theirs.
     of_clauses: theirs if the counterpart of the head is a verb or an adjective, by its relation; then a head without
-    counterpart settles nothing. Empty: the same. but: words beside which they have another head.
+    counterpart settles nothing. Empty: the same. but: words that are not their head. not_before: words before which
+    they are something else; there, and at the end of a sentence, if any are given, nothing is settled.
     """
 
     forms: frozenset[str]
@@ -72,6 +79,7 @@ class Attached(NamedTuple):
     relation: str
     of_clauses: str = ""
     but: frozenset[str] = frozenset()
+    not_before: frozenset[str] = frozenset()
 
     def head_of(self, word: int) -> int:
         """The place of the head, inside the sentence or not."""
@@ -119,51 +127,66 @@ class Conventions(NamedTuple):
         )
 
 
-def _forms(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """Words that white space separates."""
     return frozenset(text.split())
 
 
-_ARTICLES = _forms("a an the")
-#: forms of करना, "do", and होना, "be", unless they are also postpositions or what a copula or a tense has
-_HINDI_LIGHT_VERBS = _forms(
-    "कर करना करने करनी करता करती करते करें करे करेगा करेगी करेंगे करके करो किया किये किए कराया कराने करवाया "
-    "हो होना होने होनी होता होती होते हुआ हुई हुए हुये होगा होगी होंगे होकर"
+_ARTICLES = word_set("a an the")
+#: forms of करना, "do", its causatives, and होना, "be", but for की, which is mostly a postposition
+_HINDI_LIGHT_VERBS = word_set(
+    "कर करना करने करनी करता करती करते करतीं करें करे करूं करूँ करूंगा करूँगा करेगा करेगी करेंगे करोगे करके करो कीजिए "
+    "किया किये किए कीं कराना कराने कराता कराती कराते कराया कराई कराए करवाना करवाने करवाया करवाई "
+    "हो होना होने होनी होता होती होते होतीं हुआ हुई हुईं हुए हुये होगा होगी होंगे होकर"
+)
+_HINDI_AUXILIARIES = word_set(
+    "है हैं था थी थीं थे गई गयी गईं जा जाती जाए जाएगी जानी जाने गयीं हो होगी ताकि और . , ! ? ; : । \" ' ”"
 )
 #: an Arabic preposition has another head, further on, if a determiner, a subordinator or a negation is next
-_ARABIC_BETWEEN = _forms("هذا هذه ذلك تلك هؤلاء أن ان ما لا كل جميع بعض أي")
+_ARABIC_BETWEEN = word_set("هذا هذه ذلك تلك هذان هذين هاتين هؤلاء أولئك أن أنّ ان ما لا كل جميع بعض أي")
 
 #: By language. A year is counted in Russian (by an ordinal, an adjective) and in Chinese, and has its word before it in
-#: Arabic and Vietnamese. Vietnamese and Hindi have a numeral for "a".
+#: Arabic and Vietnamese. Hindi and Vietnamese have a numeral where English has "a"; so has Chinese, where few of the
+#: links of "a" are right.
 _CONVENTIONS: Mapping[str, Conventions] = {
     "ar": Conventions(
-        inserted=(Inserted(_forms("عام العام سنة عاما عاماً"), True, "number", "nmod"),),
-        attached=(Attached(_forms("ب ل ك في على إلى الى عن مع"), True, "case", but=_ARABIC_BETWEEN),),
+        inserted=(Inserted(word_set("عام العام سنة السنة"), True, "number", "nmod"),),
+        attached=(Attached(word_set("ب ل في على إلى الى عن مع"), True, "case", but=_ARABIC_BETWEEN),),
         unlinked=_ARTICLES,
         modal="xcomp",
     ),
     "fr": Conventions(modal="xcomp", possessive="det"),
     "hi": Conventions(
         inserted=(
-            Inserted(_HINDI_LIGHT_VERBS, False, "predicate", "compound"),
+            Inserted(_HINDI_LIGHT_VERBS, False, "predicate", "compound", over=word_set("नहीं न भी ही तो")),
             # के and की begin most postpositions of several words, whose first word is the head
-            Inserted(_forms("के की"), True, "adposition", "fixed"),
+            Inserted(word_set("के की"), True, "adposition", "fixed"),
         ),
-        attached=(Attached(_forms("ने को का के की में से पर तक"), False, "case"),),
-        unlinked=_forms("the"),
+        attached=(
+            Attached(word_set("ने को का के में से पर तक"), False, "case", but=word_set("बारे रूप")),
+            Attached(word_set("की"), False, "case", not_before=_HINDI_AUXILIARIES),
+        ),
+        unlinked=word_set("the"),
     ),
     "ru": Conventions(
-        inserted=(Inserted(_forms("год года году годом годе г"), False, "number", "amod"),),
+        inserted=(
+            Inserted(word_set("год года году годом годе годы годов годам годами годах г гг"), False, "number", "amod"),
+        ),
         unlinked=_ARTICLES,
         before={"compound": "amod"},
         modal="xcomp",
         possessive="det",
     ),
-    "vi": Conventions(inserted=(Inserted(_forms("năm tháng ngày"), True, "number", "flat"),), unlinked=_forms("the")),
+    "vi": Conventions(
+        inserted=(Inserted(word_set("năm tháng ngày"), True, "number", "flat"),),
+        attached=(Attached(word_set("các những mọi"), True, "det"),),
+        unlinked=word_set("the"),
+    ),
     "zh": Conventions(
-        inserted=(Inserted(_forms("年 月 日"), False, "number", "nummod"),),
+        inserted=(Inserted(word_set("年 月 日"), False, "number", "nummod"),),
         attached=(
-            Attached(_forms("了 着 著 过 過"), False, "aux"),
-            Attached(_forms("的"), False, "case", of_clauses="mark"),
+            Attached(word_set("了 着 著 过 過"), False, "aux"),
+            Attached(word_set("的"), False, "case", of_clauses="mark"),
         ),
         unlinked=_ARTICLES,
     ),

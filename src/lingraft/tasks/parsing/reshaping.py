@@ -9,32 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .attachment import universal
-from .conventions import FUNCTION, Conventions, Inserted
+from .conventions import FUNCTION, Conventions, Inserted, word_set
 from .treebank import UNKNOWN
 
 #: English modal verbs, as treebanks cut them ("ca n't"); "will" and "would" make tenses elsewhere
-_MODALS = frozenset(["can", "could", "may", "might", "must", "should", "ca", "cannot", "ought"])
-_POSSESSIVES = frozenset(["my", "your", "his", "her", "its", "our", "their"])
-#: relations that a verb hands over to its modal verb, and one that it does if the word stands before that
-_OF_CLAUSES = frozenset(
-    [
-        "advcl",
-        "cc",
-        "conj",
-        "csubj",
-        "discourse",
-        "dislocated",
-        "expl",
-        "mark",
-        "nsubj",
-        "parataxis",
-        "punct",
-        "vocative",
-    ]
-)
-_OF_CLAUSES_BEFORE = "advmod"
+_MODALS = word_set("can could may might must shall should ca ought")
+_POSSESSIVES = word_set("my your his her its our their")
+#: relations that a verb hands over to its modal verb
+_OF_CLAUSES = word_set("advcl cc csubj discourse dislocated expl nsubj parataxis punct vocative")
+#: those of words that it hands over if they stand before the modal verb
+_OF_CLAUSES_BEFORE = word_set("advmod mark")
 #: relations of verbs and adjectives
-_CLAUSAL = frozenset(["acl", "advcl", "advmod", "amod", "ccomp", "root"])
+_CLAUSAL = word_set("acl advcl advmod amod ccomp root")
 
 
 class Insertion(NamedTuple):
@@ -50,8 +36,9 @@ def believed(
 ) -> list[tuple[int, int]]:
     """The links (English position, foreign position) that can be right.
 
-    Without those of a word with a punctuation mark, those of `Conventions.unlinked`, and those of an inserted word to
-    what its companion is linked to, too, which has one counterpart then. foreign: after neighbours were joined.
+    Without those of a word with a punctuation mark and those of `Conventions.unlinked`. Where an inserted word and its
+    companion are linked to the same English word, as two words that say "used" are, the companion alone keeps it.
+    foreign: after neighbours were joined.
     """
     of_foreign: dict[int, set[int]] = {}
     for i, j in links:
@@ -61,34 +48,34 @@ def believed(
     for rule in conventions.inserted:
         for word, form in enumerate(foreign):
             if form.lower() in rule.forms:
-                shared = of_foreign.get(rule.companion_of(word), nothing)
+                shared = of_foreign.get(rule.companion_of(word, foreign), nothing)
                 spare.update((i, word) for i in of_foreign.get(word, nothing) & shared)
     return [
         (i, j)
         for i, j in links
-        if _is_word(english[i]) == _is_word(foreign[j])
+        if _is_mark(english[i]) == _is_mark(foreign[j])
         and english[i].lower() not in conventions.unlinked
         and (i, j) not in spare
     ]
 
 
 def insertions(
-    forms: Sequence[str], english_of: Mapping[int, int], deprels: Sequence[str], conventions: Conventions
+    forms: Sequence[str], english_of: Mapping[int, int], of_english: Sequence[str], conventions: Conventions
 ) -> list[Insertion]:
-    """The inserted words of a sentence: listed ones beside a companion, linked to nothing or to a function word.
+    """The inserted words of a sentence: listed ones beside a companion, whose counterpart, if any, is a function word.
 
-    english_of: foreign position to that of the counterpart. deprels: of the English words.
+    english_of: foreign position to that of the counterpart. of_english: relations of the English words.
     """
     found: list[Insertion] = []
     taken: set[int] = set()
     for rule in conventions.inserted:
         for word, form in enumerate(forms):
-            companion = rule.companion_of(word)
+            companion = rule.companion_of(word, forms)
             if form.lower() not in rule.forms or companion not in english_of or {word, companion} & taken:
                 continue
-            if word in english_of and universal(deprels[english_of[word]]) not in FUNCTION:
+            if word in english_of and universal(of_english[english_of[word]]) not in FUNCTION:
                 continue
-            if rule.goes_with(forms[companion], universal(deprels[english_of[companion]])):
+            if rule.goes_with(forms[companion], universal(of_english[english_of[companion]])):
                 found.append(Insertion(word, companion, rule))
                 taken |= {word, companion}
     return found
@@ -116,7 +103,7 @@ def raise_modals(
             for other, head in enumerate(heads):
                 if head == verb + 1 and other != modal:
                     deprel = universal(deprels[other])
-                    if deprel in _OF_CLAUSES or (deprel == _OF_CLAUSES_BEFORE and other < modal):
+                    if deprel in _OF_CLAUSES or (deprel in _OF_CLAUSES_BEFORE and other < modal):
                         heads[other] = modal + 1
             _replace(heads, deprels, modal, verb, relation)
 
@@ -141,7 +128,9 @@ def attach(
             if form.lower() not in rule.forms or not 0 <= head < len(forms):
                 continue
             beside = forms[head].lower()
-            if not _is_word(beside) or beside in rule.but or beside in listed:
+            if _is_mark(beside) or beside in rule.but or beside in listed:
+                continue
+            if rule.not_before and (word + 1 == len(forms) or forms[word + 1].lower() in rule.not_before):
                 continue
             relation = rule.relation
             if rule.of_clauses:
@@ -184,5 +173,5 @@ def _replace(heads: list[int], deprels: list[str], word: int, old: int, relation
     heads[old], deprels[old] = word + 1, relation
 
 
-def _is_word(form: str) -> bool:
-    return any(character.isalnum() for character in form)
+def _is_mark(form: str) -> bool:
+    return not any(character.isalnum() for character in form)
