@@ -72,6 +72,7 @@ def test_the_whole_way(made, tmp_path, command):
     told = json.loads(printed)
     assert told == json.loads((out / "run.json").read_text(encoding="utf-8")) | {"out": str(out)}
     assert told["doubt"] == {"beside": 1.0, "other": 0.1}
+    assert told["conventions"] is True  # as French it has some
     report = told["runs"][0]
     assert told["data"]["read"] == told["data"]["aligned"] == 500
     assert told["notes"] == []

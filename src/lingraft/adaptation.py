@@ -22,6 +22,7 @@ from .taskruns import OnProgress, digests, on_device, seed_folders, seeded_setti
 from .tasks.kinds import task_kind
 from .tasks.loop import FinetuneProgress, train_task
 from .tasks.parsing import Parser, ParsingTask, load_parser, write_conllu
+from .tasks.parsing.conventions import Conventions, conventions_of
 from .tasks.parsing.projection import (
     DOUBT,
     LONGEST,
@@ -69,9 +70,9 @@ def adapt(
     task: parse. model: the swapped parser. teacher: the English one it was made from. Either may be a folder with
     several seeds; as many teachers as models, by the same names, or one for all. bitext: sentence pairs, English first,
     of which a sample of 64 MB is used where there are more; pairs count that have 6 to 40 words on both sides, most of
-    the English ones made of letters. language: tag of the other side, by which words are cut. out: folder of the
-    result. sentences: projected trees wanted, of which a tenth (300 at most) is held out to choose the state by.
-    min_share: of a sentence's words that must get a head, in (0, 1]. settings, more: fields of `FinetuneSettings`, with
+    the English ones made of letters. language: tag of the other side, by which words are cut and trees reshaped. out:
+    folder of the result. sentences: projected trees wanted, of which a tenth (300 at most) is held out to choose the
+    state by. min_share: of a sentence's words that must get a head, in (0, 1]. settings, more: fields of `FinetuneSettings`, with
     the defaults epochs 1, batch_size 8, learning_rate 1e-4, head_learning_rate 5e-4, evaluations 4, train_embeddings
     true. Returns the content of ``out/run.json``. on_progress: called with the stage, the share of it that is done (0
     to 1) and a note for people.
@@ -99,7 +100,7 @@ def adapt(
     run: dict[str, Any] = {
         **environment(), "task": task, "model": str(model), "teacher": str(teacher), "language": tag, "notes": notes,
         "inputs": digests(map(str, split_bitext(fspath(bitext)))), "sentences": sentences, "min_share": min_share,
-        "doubt": DOUBT._asdict(),
+        "conventions": conventions_of(tag) != Conventions(), "doubt": DOUBT._asdict(),
         "data": {
             **counts.as_dict(), "aligned": len(pairs), "of_length": linked.of_length, "linked": len(linked.pairs),
         },

@@ -188,9 +188,7 @@ def adapt(
     sentences: Annotated[
         int, typer.Option("--sentences", help="Trees wanted; a tenth, 300 at most, is held out.")
     ] = 12_000,
-    min_share: Annotated[
-        float, typer.Option("--min-share", help="Of a sentence's words that must get a head from English.")
-    ] = 0.6,
+    min_share: Annotated[float, typer.Option("--min-share", help="Of a sentence's words that must get a head.")] = 0.6,
     settings: Annotated[
         list[str],
         typer.Option(

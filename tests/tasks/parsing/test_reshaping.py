@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import random_tree
 
+import tiny
 from lingraft.tasks.parsing import Parse
 from lingraft.tasks.parsing.conventions import _CONVENTIONS, Conventions, conventions_of
-from lingraft.tasks.parsing.projection import project
+from lingraft.tasks.parsing.projection import linked_pairs, project
 from lingraft.tasks.parsing.reshaping import believed
 from lingraft.tasks.parsing.treebank import UNKNOWN
 
@@ -56,6 +57,24 @@ def test_a_light_verb_takes_the_clause_and_leaves_the_nouns_own_words():
     assert projected("hi", *done, "अच्छा काम किया", {0: 0, 1: 1, 2: 2})[1] == ["amod", "obj", "root"]
 
 
+def test_a_negation_stands_between_noun_and_light_verb():
+    used = ("not used", "2 0", "advmod root")
+    found = projected("hi", *used, "उपयोग नहीं किया", {0: 1, 1: 0})
+    assert found == ([3, 3, 0], ["compound", "advmod", "root"])
+
+
+def test_what_looks_like_a_postposition_and_is_a_verb():
+    sought = ("he sought", "2 0", "nsubj root")
+    assert projected("hi", *sought, "उसने खोज की", {0: 0, 1: 1})[0] == [2, 0, UNKNOWN]
+    assert projected("hi", *sought, "उसने खोज की ।", {0: 0, 1: 1})[0] == [2, 0, UNKNOWN, UNKNOWN]
+    assert projected("hi", *sought, "उसने खोज की बात", {0: 0, 1: 1})[0] == [2, 0, 2, UNKNOWN]
+
+
+def test_vietnamese_plural_words():
+    found = projected("vi", "the houses", "2 0", "det root", "các ngôi nhà", {0: 0, 1: 1})
+    assert found == ([2, 0, UNKNOWN], ["det", "root", "_"])
+
+
 def test_a_postposition_hangs_on_the_word_before_it_whatever_its_link_says():
     gave = ("Ram gave the book to him", "2 0 4 2 6 2", "nsubj root det obj case obl")
     words = "राम ने उस को किताब दी"  # Ram ERG him to book gave
@@ -90,6 +109,10 @@ def test_modal_verbs_are_the_heads_of_their_verbs():
     assert projected("xx", *could, words, links)[0] == [5, 5, 5, 5, 0, 5]
     expected = [4, 4, 4, 0, 4, 5], ["cc", "nsubj", "advmod", "root", "xcomp", "advmod"]
     assert projected("ru", *could, words, links) == expected
+    # another verb beside the first one is beside it still
+    sing = ("he can go and sing", "3 3 0 5 3", "nsubj aux root cc conj")
+    found = projected("ru", *sing, "он может пойти и спеть", {k: k for k in range(5)})
+    assert found == ([2, 0, 2, 5, 3], ["nsubj", "root", "xcomp", "cc", "conj"])
     would = ("he would go", "3 3 0", "nsubj aux root")
     assert projected("fr", *would, "il voudrait aller", {0: 0, 1: 1, 2: 2})[0] == [3, 3, 0]
 
@@ -103,6 +126,14 @@ def test_possessives_and_nouns_before_nouns():
     tom = ("Tom 's house", "3 1 0", "nmod:poss case root")
     assert projected("ru", *tom, "Томов дом", {0: 0, 2: 1})[1] == ["nmod:poss", "root"]
     assert projected("ru", *tom, "дом Тома", {0: 1, 2: 0})[1] == ["root", "nmod:poss"]
+
+
+def test_words_that_conventions_settle_count_among_those_with_a_head():
+    # a cipher whose words are all followed by a postposition: half of them have no counterpart
+    lines = tiny.english_lines(300, longest=9)
+    pairs = [(line, " ".join(f"{word} में" for word in tiny.cipher(line).split())) for line in lines]
+    assert len(linked_pairs(pairs, "hi", 0.7).pairs) > 100
+    assert len(linked_pairs(pairs, "xx", 0.7).pairs) < 10
 
 
 def test_links_that_cannot_be_right_are_not_believed():
