@@ -72,10 +72,10 @@ def adapt(
     of which a sample of 64 MB is used where there are more; pairs count that have 6 to 40 words on both sides, most of
     the English ones made of letters. language: tag of the other side, by which words are cut and trees reshaped. out:
     folder of the result. sentences: projected trees wanted, of which a tenth (300 at most) is held out to choose the
-    state by. min_share: of a sentence's words that must get a head, in (0, 1]. settings, more: fields of `FinetuneSettings`, with
-    the defaults epochs 1, batch_size 8, learning_rate 1e-4, head_learning_rate 5e-4, evaluations 4, train_embeddings
-    true. Returns the content of ``out/run.json``. on_progress: called with the stage, the share of it that is done (0
-    to 1) and a note for people.
+    state by. min_share: of a sentence's words that must get a head, in (0, 1]. settings, more: fields of
+    `FinetuneSettings`, with the defaults epochs 1, batch_size 8, learning_rate 1e-4, head_learning_rate 5e-4,
+    evaluations 4, train_embeddings true. Returns the content of ``out/run.json``. on_progress: called with the stage,
+    the share of it that is done (0 to 1) and a note for people.
 
     No treebank of the language is read. Raises RecipeError for impossible options, ModelError when the models are no
     parsers with the same relations, CorpusError when the bitext cannot be used or gives too few trees.

@@ -177,11 +177,7 @@ _CONVENTIONS: Mapping[str, Conventions] = {
         modal="xcomp",
         possessive="det",
     ),
-    "vi": Conventions(
-        inserted=(Inserted(word_set("năm tháng ngày"), True, "number", "flat"),),
-        attached=(Attached(word_set("các những mọi"), True, "det"),),
-        unlinked=word_set("the"),
-    ),
+    "vi": Conventions(inserted=(Inserted(word_set("năm tháng ngày"), True, "number", "flat"),), unlinked=word_set("the")),
     "zh": Conventions(
         inserted=(Inserted(word_set("年 月 日"), False, "number", "nummod"),),
         attached=(
