@@ -177,7 +177,10 @@ _CONVENTIONS: Mapping[str, Conventions] = {
         modal="xcomp",
         possessive="det",
     ),
-    "vi": Conventions(inserted=(Inserted(word_set("năm tháng ngày"), True, "number", "flat"),), unlinked=word_set("the")),
+    "vi": Conventions(
+        inserted=(Inserted(word_set("năm tháng ngày"), True, "number", "flat"),),
+        unlinked=word_set("the"),
+    ),
     "zh": Conventions(
         inserted=(Inserted(word_set("年 月 日"), False, "number", "nummod"),),
         attached=(
