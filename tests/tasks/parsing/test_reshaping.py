@@ -140,13 +140,13 @@ def test_links_that_cannot_be_right_are_not_believed():
 
 
 def test_relations_that_the_parser_does_not_know_are_not_made():
-    hindi = conventions_of("hi").known(["root", "compound"])
+    hindi = conventions_of("hi").restricted_to(["root", "compound"])
     assert ([rule.relation for rule in hindi.inserted], hindi.attached, hindi.behind) == (["compound"], (), {})
-    chinese = conventions_of("zh").known(["case", "aux"])
+    chinese = conventions_of("zh").restricted_to(["case", "aux"])
     assert [rule.relation for rule in chinese.attached] == ["aux"]
-    russian = conventions_of("ru").known(["root", "xcomp"])
+    russian = conventions_of("ru").restricted_to(["root", "xcomp"])
     assert (russian.before, russian.modal, russian.possessive) == ({}, "xcomp", "")
-    assert conventions_of("ru").known(["amod", "det", "nmod"]) == conventions_of("ru")._replace(modal="")
+    assert conventions_of("ru").restricted_to(["amod", "det", "nmod"]) == conventions_of("ru")._replace(modal="")
 
 
 @given(st.sampled_from(sorted(_CONVENTIONS)), st.integers(2, 12), st.integers(0, 10_000))

@@ -109,7 +109,7 @@ class Conventions(NamedTuple):
         form = form.lower()
         return any(form in rule.forms for rule in self.inserted) or any(form in rule.forms for rule in self.attached)
 
-    def known(self, labels: Collection[str]) -> Conventions:
+    def restricted_to(self, labels: Collection[str]) -> Conventions:
         """Those of them that make none but the given relations."""
 
         def only(changed: Mapping[str, str]) -> dict[str, str]:
@@ -139,7 +139,8 @@ _HINDI_LIGHT_VERBS = word_set(
     "किया किये किए कीं कराना कराने कराता कराती कराते कराया कराई कराए करवाना करवाने करवाया करवाई "
     "हो होना होने होनी होता होती होते होतीं हुआ हुई हुईं हुए हुये होगा होगी होंगे होकर"
 )
-_HINDI_AUXILIARIES = word_set(
+#: what comes behind की where it is a verb
+_BEHIND_HINDI_VERB = word_set(
     "है हैं था थी थीं थे गई गयी गईं जा जाती जाए जाएगी जानी जाने गयीं हो होगी ताकि और . , ! ? ; : । \" ' ”"
 )
 #: an Arabic preposition has another head, further on, if a determiner, a subordinator or a negation is next
@@ -164,7 +165,7 @@ _CONVENTIONS: Mapping[str, Conventions] = {
         ),
         attached=(
             Attached(word_set("ने को का के में से पर तक"), False, "case", but=word_set("बारे रूप")),
-            Attached(word_set("की"), False, "case", not_before=_HINDI_AUXILIARIES),
+            Attached(word_set("की"), False, "case", not_before=_BEHIND_HINDI_VERB),
         ),
         unlinked=word_set("the"),
     ),

@@ -155,7 +155,7 @@ def project_trees(
     found: list[Sentence] = []
     seen: set[tuple[str, ...]] = set()
     parsed = 0
-    conventions = conventions_of(linked.language).known(teacher.labels)
+    conventions = conventions_of(linked.language).restricted_to(teacher.labels)
     order = np.random.default_rng(seed).permutation(len(linked.pairs)).tolist()
     while parsed < len(order) and len(found) < at_most:
         block = [linked.pairs[k] for k in order[parsed : parsed + _BLOCK]]
