@@ -131,6 +131,16 @@ def test_words_that_conventions_settle_count_among_those_with_a_head():
     assert len(linked_pairs(pairs, "xx", 0.7).pairs) < 10
 
 
+def test_function_words_of_another_kind():
+    said = ("he did not say", "4 4 4 0", "nsubj aux advmod root")
+    links = {0: 0, 1: 1, 2: 3, 3: 2}
+    assert projected("fr", *said, "il ne dit pas", links)[1] == ["nsubj", "advmod", "root", "advmod"]
+    assert projected("xx", *said, "il ne dit pas", links)[1] == ["nsubj", "aux", "root", "advmod"]
+    # a counterpart that is no function word decides
+    him = ("he saw himself", "2 0 2", "nsubj root obj")
+    assert projected("fr", *him, "il se vit", {0: 0, 1: 2, 2: 1})[1] == ["nsubj", "obj", "root"]
+
+
 def test_links_that_cannot_be_right_are_not_believed():
     english, hindi = ["The", "used", ","], ["उपयोग", "किया", "और"]
     links = [(0, 2), (1, 0), (1, 1), (2, 2)]  # a comma is no word

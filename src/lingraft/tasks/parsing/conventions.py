@@ -10,7 +10,7 @@ beforehand, from the grammar of the language and from Universal Dependencies, an
 - Articles. A language without them has nothing to link "the" to, so that it is linked to anything.
 - Modal verbs, which are auxiliaries in English and verbs with an `xcomp` in others.
 - Possessive pronouns, which are `nmod` in English and determiners in others; nouns before nouns (`compound`), which are
-  adjectives in Slavic languages and modifiers where they stand behind.
+  adjectives in Slavic languages and modifiers where they stand behind; function words of another kind than English has.
 
 Languages that are not listed are projected by links alone.
 """
@@ -93,7 +93,8 @@ class Conventions(NamedTuple):
     becomes of the relation of a word that English has before its head and that stands behind it: in "stone wall" the
     first noun is a compound, in "mur de pierre" a modifier. before: of a word that stands before its head. modal: the
     relation of a verb under its modal verb, where that is the head; else empty. possessive: of a possessive pronoun
-    before its noun, where that is another one than in English; else empty.
+    before its noun, where that is another one than in English; else empty. function_words: by form, in small letters,
+    the relation of words whose counterpart is a function word of another kind.
     """
 
     inserted: tuple[Inserted, ...] = ()
@@ -103,6 +104,7 @@ class Conventions(NamedTuple):
     before: Mapping[str, str] = {}
     modal: str = ""
     possessive: str = ""
+    function_words: Mapping[str, str] = {}
 
     def settles(self, form: str) -> bool:
         """Whether a word can get its head without a link."""
@@ -124,6 +126,7 @@ class Conventions(NamedTuple):
             before=only(self.before),
             modal=self.modal if self.modal in labels else "",
             possessive=self.possessive if self.possessive in labels else "",
+            function_words=only(self.function_words),
         )
 
 
@@ -156,7 +159,20 @@ _CONVENTIONS: Mapping[str, Conventions] = {
         unlinked=_ARTICLES,
         modal="xcomp",
     ),
-    "fr": Conventions(modal="xcomp", possessive="det"),
+    # "des" is a determiner where treebanks have it as a word: the other one is cut into "de les" there
+    "fr": Conventions(
+        modal="xcomp",
+        possessive="det",
+        function_words={
+            "ne": "advmod",
+            "n'": "advmod",
+            "n’": "advmod",
+            "se": "expl",
+            "s'": "expl",
+            "s’": "expl",
+            "des": "det",
+        },
+    ),
     "hi": Conventions(
         inserted=(
             Inserted(_HINDI_LIGHT_VERBS, False, "predicate", "compound", over=word_set("नहीं न भी ही तो")),
@@ -181,6 +197,8 @@ _CONVENTIONS: Mapping[str, Conventions] = {
     "vi": Conventions(
         inserted=(Inserted(word_set("năm tháng ngày"), True, "number", "flat"),),
         unlinked=word_set("the"),
+        # the numeral, and words for tenses, which are adverbs
+        function_words={"một": "nummod", "đã": "advmod", "đang": "advmod", "sẽ": "advmod"},
     ),
     "zh": Conventions(
         inserted=(Inserted(word_set("年 月 日"), False, "number", "nummod"),),

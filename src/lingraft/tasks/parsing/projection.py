@@ -199,7 +199,7 @@ def project(
             heads[place], deprels[place] = 0, deprel
         elif head in linked:
             heads[place] = linked[head] + 1
-            deprels[place] = relation_of(english, deprel, (i, place), (head, linked[head]), conventions)
+            deprels[place] = relation_of(deprel, (i, place), (head, linked[head]), english, foreign, conventions)
     for insertion in found:
         insert(heads, deprels, insertion)
     if conventions.modal:

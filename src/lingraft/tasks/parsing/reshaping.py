@@ -147,9 +147,17 @@ def attach(
 
 
 def relation_of(
-    english: Sequence[str], deprel: str, place: tuple[int, int], head: tuple[int, int], conventions: Conventions
+    deprel: str,
+    place: tuple[int, int],
+    head: tuple[int, int],
+    english: Sequence[str],
+    foreign: Sequence[str],
+    conventions: Conventions,
 ) -> str:
-    """The relation of a word that has ``deprel`` in English. place, head: English and foreign position."""
+    """The relation of a word whose counterpart has ``deprel``. place, head: English position, foreign position."""
+    form = foreign[place[1]].lower()
+    if form in conventions.function_words and universal(deprel) in FUNCTION:
+        return conventions.function_words[form]
     if place[0] < head[0] and place[1] > head[1]:
         return conventions.behind.get(deprel, deprel)
     if place[1] < head[1]:
