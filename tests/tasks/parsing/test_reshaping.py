@@ -88,7 +88,7 @@ def test_a_preposition_hangs_on_the_word_behind_it_unless_a_determiner_is_there(
     assert projected("ar", *house, "البيت في .", {2: 0}) == ([0, UNKNOWN, UNKNOWN], ["root", "_", "_"])
 
 
-def test_what_links_two_chinese_words_says_which_they_are():
+def test_chinese_de_is_case_or_mark_by_the_word_before_it():
     red = ("red flag", "2 0", "amod root")
     assert projected("zh", *red, "红 的 旗", {0: 0, 1: 2}) == ([3, 1, 0], ["amod", "mark", "root"])
     king = ("king 's flag", "3 1 0", "nmod:poss case root")
@@ -163,7 +163,8 @@ def test_relations_that_the_parser_does_not_know_are_not_made():
 def test_whatever_the_conventions_trees_stay_trees(language, n, seed):
     random = np.random.default_rng(seed)
     conventions = conventions_of(language)
-    listed = sorted(form for rule in (*conventions.inserted, *conventions.attached) for form in rule.forms)
+    rules = (*conventions.inserted, *conventions.attached)
+    listed = sorted(conventions.function_words.keys() | {form for rule in rules for form in rule.forms})
     words = [str(random.choice([*listed, "1991", "word", "."])) for _ in range(n)]
     english = [str(random.choice(["can", "their", "the", "word", "."])) for _ in range(n)]
     heads = random_tree(n, random)

@@ -7,12 +7,13 @@ beforehand, from the grammar of the language and from Universal Dependencies, an
 - Words that English leaves out (`Inserted`). "1991" is "the year 1991" in many languages; "to use" is "to make use" in
   Hindi, where the verb is the head and "use" its `compound`.
 - Function words that English has none for, or that always stand next to their head (`Attached`), as postpositions do.
-- Articles. A language without them has nothing to link "the" to, so that it is linked to anything.
+- Articles. A language without such a word has nothing to link "the" to, so that it is linked to anything.
 - Modal verbs, which are auxiliaries in English and verbs with an `xcomp` in others.
 - Possessive pronouns, which are `nmod` in English and determiners in others; nouns before nouns (`compound`), which are
   adjectives in Slavic languages and modifiers where they stand behind; function words of another kind than English has.
 
-Languages that are not listed are projected by links alone.
+Languages that are not listed have only what holds for all: a `compound` that comes to stand behind its head is an
+`nmod`.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ class Attached(NamedTuple):
     """Function words whose head is the word beside them, whatever they are linked to.
 
     forms: the words, in small letters. before: whether they stand before their head; else behind it. relation: theirs.
-    of_clauses: theirs if the counterpart of the head is a verb or an adjective, by its relation; then a head without
-    counterpart settles nothing. Empty: the same. but: words that are not their head. not_before: words before which
-    they are something else; there, and at the end of a sentence, if any are given, nothing is settled.
+    of_clauses: theirs if the head's counterpart has a relation that verbs, adjectives and adverbs have; beside a head
+    without counterpart the word is left as it is then. Empty: ``relation`` everywhere. but: neighbours that are not the
+    head. not_before: if the next word is one of these, or there is none, the word may be a verb and is left as it is.
     """
 
     forms: frozenset[str]
@@ -159,7 +160,8 @@ _CONVENTIONS: Mapping[str, Conventions] = {
         unlinked=_ARTICLES,
         modal="xcomp",
     ),
-    # "des" is a determiner where treebanks have it as a word: the other one is cut into "de les" there
+    # treebanks cut the contraction "des" in two ("de les"), so that "des" as one word is a determiner there; in a
+    # bitext it is either
     "fr": Conventions(
         modal="xcomp",
         possessive="det",
@@ -180,6 +182,7 @@ _CONVENTIONS: Mapping[str, Conventions] = {
             Inserted(word_set("के की"), True, "adposition", "fixed"),
         ),
         attached=(
+            # but for what is a part of "के बारे में" and "के रूप में"
             Attached(word_set("ने को का के में से पर तक"), False, "case", but=word_set("बारे रूप")),
             Attached(word_set("की"), False, "case", not_before=_BEHIND_HINDI_VERB),
         ),

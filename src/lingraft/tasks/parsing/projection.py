@@ -3,9 +3,9 @@
 Hwa et al. (2005), "Bootstrapping parsers via syntactic projection across parallel texts". An English parser parses the
 English side of a bitext; where word d is linked to d' and its head h to h', each to no other, d' gets the head h' and
 the relation of d. What is known of the language's trees beside that is put right (`conventions.py`, `reshaping.py`).
-Words without a link or convention, or whose head has no link, stay without a head: a tree in part, from which a parser
-learns what it says (`BiaffineHead.loss`), with some doubt (`DOUBT`), and nothing of the rest. A parser that was swapped
-into a language has never seen its order of words; this is where it does.
+Words without such a link or a convention, or whose head has none, stay without a head: a tree in part, from which a
+parser learns what it says (`BiaffineHead.loss`), with some doubt (`DOUBT`), and nothing of the rest. A parser that was
+swapped into a language has never seen its order of words; this is where it does.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MIN_SHARE = 0.6
 TREES = 12_000
 #: words of a sentence that is projected: what is shorter is mostly no sentence, what is longer mostly several
 SHORTEST, LONGEST = 6, 40
-#: share of an English sentence's words that must be made of letters; else it is a table or a command
+#: share of an English sentence's words that must end in a letter; else it is a table or a command
 _LETTERS = 0.6
 #: sentences that the teacher parses together
 _BLOCK = 512

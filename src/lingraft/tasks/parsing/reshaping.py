@@ -1,6 +1,6 @@
 """Projected trees into the shape that the trees of the language have, as far as `conventions.py` knows it.
 
-All positions count from 0, heads from 1; the root's is 0, and who has none has `treebank.UNKNOWN`.
+Positions count from 0, heads from 1; the root's head is 0, one that is not known `treebank.UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -62,9 +62,10 @@ def believed(
 def insertions(
     forms: Sequence[str], english_of: Mapping[int, int], of_english: Sequence[str], conventions: Conventions
 ) -> list[Insertion]:
-    """The inserted words of a sentence: listed ones beside a companion, whose counterpart, if any, is a function word.
+    """The inserted words of a sentence: listed ones beside a companion that has a counterpart.
 
-    english_of: foreign position to that of the counterpart. of_english: relations of the English words.
+    Their own counterpart, if they have one, is a function word. english_of: foreign position to that of the
+    counterpart. of_english: relations of the English words.
     """
     found: list[Insertion] = []
     taken: set[int] = set()
@@ -141,7 +142,7 @@ def attach(
             for other, its in enumerate(heads):
                 if its == word + 1 and deprels[other] != "fixed":
                     heads[other], deprels[other] = UNKNOWN, "_"
-            if word in _above(head, heads):
+            if word in _above(head, heads):  # else the two would hang on each other
                 heads[head], deprels[head] = UNKNOWN, "_"
             heads[word], deprels[word] = head + 1, relation
 
