@@ -22,11 +22,11 @@ from .taskruns import OnProgress, digests, on_device, seed_folders, seeded_setti
 from .tasks.kinds import task_kind
 from .tasks.loop import FinetuneProgress, train_task
 from .tasks.parsing import Parser, ParsingTask, load_parser, write_conllu
-from .tasks.parsing.conventions import Conventions, conventions_of
 from .tasks.parsing.projection import (
     DOUBT,
     LONGEST,
     MIN_SHARE,
+    PLAIN,
     SHORTEST,
     TREES,
     LinkedBitext,
@@ -100,7 +100,7 @@ def adapt(
     run: dict[str, Any] = {
         **environment(), "task": task, "model": str(model), "teacher": str(teacher), "language": tag, "notes": notes,
         "inputs": digests(map(str, split_bitext(fspath(bitext)))), "sentences": sentences, "min_share": min_share,
-        "conventions": conventions_of(tag) != Conventions(), "doubt": DOUBT._asdict(),
+        "conventions": linked.conventions != PLAIN, "doubt": DOUBT._asdict(),
         "data": {
             **counts.as_dict(), "aligned": len(pairs), "of_length": linked.of_length, "linked": len(linked.pairs),
         },

@@ -23,11 +23,17 @@ from typing import NamedTuple
 
 from .cutting import primary
 
+
+def word_set(text: str) -> frozenset[str]:
+    """Words that white space separates."""
+    return frozenset(text.split())
+
+
 #: English relations of function words, which are no predicates
-FUNCTION = frozenset(("aux", "case", "cc", "cop", "det", "expl", "mark", "punct"))
-_OF_ADVERBS = frozenset(("advmod", "discourse"))
+FUNCTION = word_set("aux case cc cop det expl mark punct")
+_OF_ADVERBS = word_set("advmod discourse")
 #: relations of what belongs to a noun: these words stay with the noun of "make use"; all others are the verb's
-_OF_NOUNS = frozenset(("acl", "amod", "appos", "case", "compound", "det", "fixed", "flat", "nmod", "nummod"))
+_OF_NOUNS = word_set("acl amod appos case compound det fixed flat nmod nummod")
 
 
 class Inserted(NamedTuple):
@@ -129,11 +135,6 @@ class Conventions(NamedTuple):
             possessive=self.possessive if self.possessive in labels else "",
             function_words=only(self.function_words),
         )
-
-
-def word_set(text: str) -> frozenset[str]:
-    """Words that white space separates."""
-    return frozenset(text.split())
 
 
 _ARTICLES = word_set("a an the")

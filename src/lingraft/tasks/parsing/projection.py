@@ -29,9 +29,10 @@ from .text import Piece, Pieces, sentence_of, text_of, words_of
 from .treebank import UNKNOWN, Sentence
 
 Links = Sequence[tuple[int, int]]
-PLAIN = Conventions()
 OnProgress = Callable[[float, str], None]
 
+#: those of languages of which nothing more is known
+PLAIN = Conventions()
 #: share of a sentence's words that must get a head
 MIN_SHARE = 0.6
 #: trees that are wanted of a bitext
@@ -66,12 +67,12 @@ class LinkedBitext(NamedTuple):
     """The pairs of a bitext that can carry a tree over.
 
     of_length: how many are of a fit length, linked well or not.
-    language: the tag of the foreign side.
+    conventions: of the foreign language's trees.
     """
 
     pairs: list[Linked]
     of_length: int
-    language: str
+    conventions: Conventions
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def linked_pairs(
         clitics = ArabicClitics(word for _, foreign in cut for word, _ in foreign)
         cut = [(english, kept(clitics.apart(foreign))) for english, foreign in cut]
     links = align(
-        (([word for word, _ in english], [word for word, _ in foreign]) for english, foreign in cut),
+        ((words_of(english), words_of(foreign)) for english, foreign in cut),
         on_progress=on_progress,
     ).links
     found = []
@@ -134,7 +135,7 @@ def linked_pairs(
                 settled = {place for place, form in enumerate(forms) if conventions.settles(form)}
                 if len(settled.union(counterparts.values())) >= min_share * len(foreign):
                     found.append(Linked(english, foreign, counterparts))
-    return LinkedBitext(found, of_length, language)
+    return LinkedBitext(found, of_length, conventions)
 
 
 def project_trees(
@@ -155,7 +156,7 @@ def project_trees(
     found: list[Sentence] = []
     seen: set[tuple[str, ...]] = set()
     parsed = 0
-    conventions = conventions_of(linked.language).restricted_to(teacher.labels)
+    conventions = linked.conventions.restricted_to(teacher.labels)
     order = np.random.default_rng(seed).permutation(len(linked.pairs)).tolist()
     while parsed < len(order) and len(found) < at_most:
         block = [linked.pairs[k] for k in order[parsed : parsed + _BLOCK]]

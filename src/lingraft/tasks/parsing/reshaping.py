@@ -19,7 +19,7 @@ _POSSESSIVES = word_set("my your his her its our their")
 _OF_CLAUSES = word_set("advcl cc csubj discourse dislocated expl nsubj parataxis punct vocative")
 #: those of words that it hands over if they stand before the modal verb
 _OF_CLAUSES_BEFORE = word_set("advmod mark")
-#: relations of verbs and adjectives
+#: relations of verbs, adjectives and adverbs
 _CLAUSAL = word_set("acl advcl advmod amod ccomp root")
 
 
@@ -71,8 +71,10 @@ def insertions(
     taken: set[int] = set()
     for rule in conventions.inserted:
         for word, form in enumerate(forms):
+            if form.lower() not in rule.forms:
+                continue
             companion = rule.companion_of(word, forms)
-            if form.lower() not in rule.forms or companion not in english_of or {word, companion} & taken:
+            if companion not in english_of or {word, companion} & taken:
                 continue
             if word in english_of and universal(of_english[english_of[word]]) not in FUNCTION:
                 continue
