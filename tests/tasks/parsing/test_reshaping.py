@@ -9,7 +9,7 @@ from trees import random_tree
 
 import tiny
 from lingraft.tasks.parsing import Parse
-from lingraft.tasks.parsing.conventions import _CONVENTIONS, Conventions, conventions_of
+from lingraft.tasks.parsing.conventions import _CONVENTIONS, Conventions, conventions_of, word_set
 from lingraft.tasks.parsing.projection import linked_pairs, project
 from lingraft.tasks.parsing.reshaping import believed
 from lingraft.tasks.parsing.treebank import UNKNOWN
@@ -66,7 +66,7 @@ def test_a_negation_stands_between_noun_and_light_verb():
 def test_what_looks_like_a_postposition_and_is_a_verb():
     sought = ("he sought", "2 0", "nsubj root")
     assert projected("hi", *sought, "उसने खोज की", {0: 0, 1: 1})[0] == [2, 0, UNKNOWN]
-    assert projected("hi", *sought, "उसने खोज की ।", {0: 0, 1: 1})[0] == [2, 0, UNKNOWN, UNKNOWN]
+    assert projected("hi", *sought, "उसने खोज की ।", {0: 0, 1: 1})[0] == [2, 0, UNKNOWN, 2]
     assert projected("hi", *sought, "उसने खोज की बात", {0: 0, 1: 1})[0] == [2, 0, 2, UNKNOWN]
 
 
@@ -85,7 +85,7 @@ def test_a_preposition_hangs_on_the_word_behind_it_unless_a_determiner_is_there(
     assert projected("ar", *house, "في هذا البيت", {0: 0, 1: 1, 2: 2}) == ([3, 3, 0], ["case", "det", "root"])
     assert projected("ar", *house, "في البيت", {2: 1}) == ([2, 0], ["case", "root"])
     assert projected("ar", *house, "البيت في", {2: 0}) == ([0, UNKNOWN], ["root", "_"])
-    assert projected("ar", *house, "البيت في .", {2: 0}) == ([0, UNKNOWN, UNKNOWN], ["root", "_", "_"])
+    assert projected("ar", *house, "البيت في .", {2: 0}) == ([0, UNKNOWN, 1], ["root", "_", "punct"])
 
 
 def test_chinese_de_is_case_or_mark_by_the_word_before_it():
@@ -95,6 +95,15 @@ def test_chinese_de_is_case_or_mark_by_the_word_before_it():
     assert projected("zh", *king, "王 的 旗", {0: 0, 1: 1, 2: 2}) == ([3, 1, 0], ["nmod:poss", "case", "root"])
     assert projected("zh", *king, "王 的 旗", {2: 2}) == ([UNKNOWN, UNKNOWN, 0], ["_", "_", "root"])
     assert projected("zh", *king, "王 了 旗", {2: 2}) == ([UNKNOWN, 1, 0], ["_", "aux", "root"])
+
+
+def test_chinese_modifiers_are_nouns_but_before_a_particle_and_parts_of_a_word_before_a_suffix():
+    economic = ("economic growth", "2 0", "amod root")
+    assert projected("zh", *economic, "经济 增长", {0: 0, 1: 1}) == ([2, 0], ["nmod", "root"])
+    assert projected("zh", *economic, "红 的 旗子", {0: 0, 1: 2})[1] == ["amod", "mark", "root"]
+    television = ("television set", "2 0", "compound root")
+    assert projected("zh", *television, "电视 机", {0: 0, 1: 1}) == ([2, 0], ["compound", "root"])
+    assert projected("zh", *television, "电视 大 机", {0: 0, 1: 2})[1][0] == "nmod"
 
 
 def test_modal_verbs_are_the_heads_of_their_verbs():
@@ -141,6 +150,44 @@ def test_function_words_of_another_kind():
     assert projected("fr", *him, "il se vit", {0: 0, 1: 2, 2: 1})[1] == ["nsubj", "obj", "root"]
 
 
+def test_verbs_that_are_put_for_a_copula_are_heads():
+    element = ("it is an element", "4 4 4 0", "nsubj cop det root")
+    links = {0: 0, 1: 1, 3: 2}
+    assert projected("ru", *element, "это является элементом", links) == ([2, 0, 2], ["nsubj", "root", "xcomp"])
+    assert projected("xx", *element, "это является элементом", links)[0] == [3, 3, 0]
+    # what stands behind a preposition is no xcomp
+    zone = ("it is in the zone", "5 5 5 5 0", "nsubj cop case det root")
+    found = projected("ru", *zone, "это находится в зоне", {0: 0, 1: 1, 2: 2, 4: 3})
+    assert found == ([2, 0, 4, 2], ["nsubj", "root", "case", "obl"])
+
+
+def test_what_stands_behind_a_preposition_is_a_noun():
+    perform = ("used to perform tasks", "0 3 1 3", "root mark advcl obj")
+    words, links = "использован для выполнения задач", {0: 0, 1: 1, 2: 2, 3: 3}
+    assert projected("ru", *perform, words, links) == ([0, 3, 1, 3], ["root", "case", "obl", "nmod"])
+    assert projected("xx", *perform, words, links)[1] == ["root", "mark", "advcl", "obj"]
+    # a subject in English; not if the word is linked to what is no function word
+    had = ("he in had", "3 1 0", "nsubj case root")
+    assert projected("ru", *had, "у него было", {0: 1, 1: 0, 2: 2}) == ([2, 3, 0], ["case", "obl", "root"])
+    verb = ("seek he had", "2 3 0", "acl nsubj root")
+    assert projected("ru", *verb, "у него было", {0: 0, 1: 1, 2: 2})[1] == ["acl", "nsubj", "root"]
+
+
+def test_an_arabic_adjective_has_an_article_if_its_noun_has_one():
+    war = ("World War", "2 0", "compound root")
+    assert projected("ar", *war, "الحرب العالمية", {0: 1, 1: 0}) == ([0, 1], ["root", "amod"])
+    assert projected("ar", *war, "حرب العالم", {0: 1, 1: 0}) == ([0, 1], ["root", "nmod"])
+    north = ("northern coast", "2 0", "amod root")
+    assert projected("ar", *north, "ساحل الشمال", {0: 1, 1: 0})[1] == ["root", "nmod"]
+    assert projected("ar", *north, "ساحل شمالي", {0: 1, 1: 0})[1] == ["root", "amod"]
+
+
+def test_prepositions_of_two_words():
+    during = ("during war", "2 0", "case root")
+    assert projected("ru", *during, "в течение войны", {0: 1, 1: 2}) == ([3, 1, 0], ["case", "fixed", "root"])
+    assert projected("ar", *during, "من خلال حرب", {0: 1, 1: 2}) == ([3, 1, 0], ["case", "fixed", "root"])
+
+
 def test_links_that_cannot_be_right_are_not_believed():
     english, hindi = ["The", "used", ","], ["उपयोग", "किया", "और"]
     links = [(0, 2), (1, 0), (1, 1), (2, 2)]  # a comma is no word
@@ -153,10 +200,15 @@ def test_relations_that_the_parser_does_not_know_are_not_made():
     hindi = conventions_of("hi").restricted_to(["root", "compound"])
     assert ([rule.relation for rule in hindi.inserted], hindi.attached, hindi.behind) == (["compound"], (), {})
     chinese = conventions_of("zh").restricted_to(["case", "aux"])
-    assert [rule.relation for rule in chinese.attached] == ["aux"]
+    assert [rule.relation for rule in chinese.attached] == ["aux", "case"]
+    assert (chinese.suffixed, chinese.before) == ("", {})
     russian = conventions_of("ru").restricted_to(["root", "xcomp"])
     assert (russian.before, russian.modal, russian.possessive) == ({}, "xcomp", "")
-    assert conventions_of("ru").restricted_to(["amod", "det", "nmod"]) == conventions_of("ru")._replace(modal="")
+    assert (russian.copulas["является"], "составляет" in russian.copulas) == ("xcomp", False)
+    assert (russian.prepositions, russian.punctuation, russian.article) == (frozenset(), "", "")
+    for language in ("ar", "ru"):
+        everything = word_set("amod nmod obl case mark punct xcomp obj det advmod aux nummod fixed")
+        assert conventions_of(language).restricted_to(everything) == conventions_of(language)
 
 
 @given(st.sampled_from(sorted(_CONVENTIONS)), st.integers(2, 12), st.integers(0, 10_000))
@@ -164,11 +216,12 @@ def test_whatever_the_conventions_trees_stay_trees(language, n, seed):
     random = np.random.default_rng(seed)
     conventions = conventions_of(language)
     rules = (*conventions.inserted, *conventions.attached)
-    listed = sorted(conventions.function_words.keys() | {form for rule in rules for form in rule.forms})
+    listed = {*conventions.function_words, *conventions.copulas, *conventions.prepositions}
+    listed = sorted(listed.union(*(rule.forms for rule in rules)))
     words = [str(random.choice([*listed, "1991", "word", "."])) for _ in range(n)]
     english = [str(random.choice(["can", "their", "the", "word", "."])) for _ in range(n)]
     heads = random_tree(n, random)
-    relations = ["obl", "nummod", "case", "amod", "aux", "nmod:poss", "compound", "fixed"]
+    relations = ["obl", "nummod", "case", "amod", "aux", "nmod:poss", "compound", "fixed", "cop", "advcl"]
     deprels = [str(random.choice(relations)) if head else "root" for head in heads]
     places = random.permutation(n)[: random.integers(1, n + 1)]
     links = {int(i): int(place) for i, place in zip(random.permutation(n), places, strict=False)}

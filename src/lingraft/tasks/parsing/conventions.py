@@ -9,6 +9,7 @@ beforehand, from the grammar of the language and from Universal Dependencies, an
 - Function words that English has none for, or that always stand next to their head (`Attached`), as postpositions do.
 - Articles. A language without such a word has nothing to link "the" to, so that it is linked to anything.
 - Modal verbs, which are auxiliaries in English and verbs with an `xcomp` in others.
+- Nouns, told by a preposition before them, whose counterpart is a verb or a subject: "to perform" is "for performance".
 - Possessive pronouns, which are `nmod` in English and determiners in others; nouns before nouns (`compound`), which are
   adjectives in Slavic languages and modifiers where they stand behind; function words of another kind than English has.
 
@@ -22,6 +23,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from .cutting import primary
+from .punctuation import is_punctuation
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -94,14 +96,22 @@ class Attached(NamedTuple):
 
 
 class Conventions(NamedTuple):
-    """Of the trees of one language.
+    """Of the trees of one language. Forms are in small letters; what is empty does not hold.
 
-    inserted, attached: see there. unlinked: English words, in small letters, whose links are not believed. behind: what
-    becomes of the relation of a word that English has before its head and that stands behind it: in "stone wall" the
-    first noun is a compound, in "mur de pierre" a modifier. before: of a word that stands before its head. modal: the
-    relation of a verb under its modal verb, where that is the head; else empty. possessive: of a possessive pronoun
-    before its noun, where that is another one than in English; else empty. function_words: by form, in small letters,
-    the relation of words whose counterpart is a function word of another kind.
+    inserted, attached: see there.
+    unlinked: English words whose links are not believed.
+    behind: what becomes of the relation of a word that English has before its head and that stands behind it: in "stone
+        wall" the first noun is a compound, in "mur de pierre" a modifier.
+    before: of a word that stands before its head, unless one of the ``particles`` is next.
+    suffixed: of such a word if its head is next and has one character.
+    modal: the relation of a verb under its modal verb, where that is the head.
+    copulas: verbs that are put for a copula and are heads, and the relation of their predicates.
+    possessive: of a possessive pronoun before its noun, where that is another one than in English.
+    function_words: the relation of words whose counterpart is a function word of another kind, or a modifier.
+    prepositions: words that stand before nouns and hardly anything else, so that what they stand before is a noun
+        whatever its counterpart is.
+    article: a prefix that an adjective behind its noun has if and only if the noun has it.
+    punctuation: the relation of marks, which get their heads without links (`punctuation.py`); else they get none.
     """
 
     inserted: tuple[Inserted, ...] = ()
@@ -109,12 +119,20 @@ class Conventions(NamedTuple):
     unlinked: frozenset[str] = frozenset()
     behind: Mapping[str, str] = {"compound": "nmod"}
     before: Mapping[str, str] = {}
+    particles: frozenset[str] = frozenset()
+    suffixed: str = ""
     modal: str = ""
+    copulas: Mapping[str, str] = {}
     possessive: str = ""
     function_words: Mapping[str, str] = {}
+    prepositions: frozenset[str] = frozenset()
+    article: str = ""
+    punctuation: str = "punct"
 
     def settles(self, form: str) -> bool:
         """Whether a word can get its head without a link."""
+        if self.punctuation and is_punctuation(form):
+            return True
         form = form.lower()
         return any(form in rule.forms for rule in self.inserted) or any(form in rule.forms for rule in self.attached)
 
@@ -131,9 +149,14 @@ class Conventions(NamedTuple):
             ),
             behind=only(self.behind),
             before=only(self.before),
+            suffixed=self.suffixed if self.suffixed in labels else "",
+            copulas=only(self.copulas),
             modal=self.modal if self.modal in labels else "",
             possessive=self.possessive if self.possessive in labels else "",
             function_words=only(self.function_words),
+            prepositions=self.prepositions if {"case", "nmod", "obl"} <= {*labels} else frozenset(),
+            article=self.article if {"amod", "nmod"} <= {*labels} else "",
+            punctuation=self.punctuation if self.punctuation in labels else "",
         )
 
 
@@ -148,6 +171,12 @@ _HINDI_LIGHT_VERBS = word_set(
 _BEHIND_HINDI_VERB = word_set(
     "है हैं था थी थीं थे गई गयी गईं जा जाती जाए जाएगी जानी जाने गयीं हो होगी ताकि और . , ! ? ; : । \" ' ”"
 )
+#: Russian verbs that are put for "is" and "became", and are no auxiliaries
+_RUSSIAN_COPULAS = word_set(
+    "является являются являлся являлась являлось являлись являться являясь стал стала стало стали стать станет станут "
+    "становится становятся оказался оказалась оказалось оказались остается остаётся остаются оставался оставалась "
+    "оставались бывает бывают находится находятся находился находилась находилось находились"
+)
 #: an Arabic preposition has another head, further on, if a determiner, a subordinator or a negation is next
 _ARABIC_BETWEEN = word_set("هذا هذه ذلك تلك هذان هذين هاتين هؤلاء أولئك أن أنّ ان ما لا كل جميع بعض أي")
 
@@ -156,10 +185,27 @@ _ARABIC_BETWEEN = word_set("هذا هذه ذلك تلك هذان هذين هات
 #: links of "a" are right.
 _CONVENTIONS: Mapping[str, Conventions] = {
     "ar": Conventions(
-        inserted=(Inserted(word_set("عام العام سنة السنة"), True, "number", "nmod"),),
-        attached=(Attached(word_set("ب ل في على إلى الى عن مع"), True, "case", but=_ARABIC_BETWEEN),),
+        inserted=(
+            Inserted(word_set("عام العام سنة السنة"), True, "number", "nmod"),
+            # من قبل, ب حسب: the first word is the head
+            Inserted(word_set("من ب"), True, "adposition", "fixed"),
+        ),
+        attached=(
+            Attached(word_set("ب ل في على إلى الى عن مع"), True, "case", but=_ARABIC_BETWEEN),
+            Attached(word_set("لم لا لن"), True, "advmod"),
+        ),
         unlinked=_ARTICLES,
         modal="xcomp",
+        function_words={
+            **dict.fromkeys(word_set("لم لا لن غير"), "advmod"),
+            **dict.fromkeys(word_set("أن عندما حيث"), "mark"),
+            **dict.fromkeys(word_set("كل بعض جميع عدة أي"), "det"),
+        },
+        # ل stands before verbs, too, as "to" does; before a noun it is much more frequent
+        prepositions=word_set(
+            "ب ل في على إلى الى عن مع من ك خلال بعد قبل بين منذ حول ضد دون عبر عند لدى تحت فوق أثناء"
+        ),
+        article="ال",
     ),
     # treebanks cut the contraction "des" in two ("de les"), so that "des" as one word is a determiner there; in a
     # bitext it is either
@@ -188,29 +234,57 @@ _CONVENTIONS: Mapping[str, Conventions] = {
             Attached(word_set("की"), False, "case", not_before=_BEHIND_HINDI_VERB),
         ),
         unlinked=word_set("the"),
+        function_words={"कई": "det", "कुछ": "det"},
     ),
     "ru": Conventions(
         inserted=(
             Inserted(word_set("год года году годом годе годы годов годам годами годах г гг"), False, "number", "amod"),
+            # "в течение", "по сравнению": the first word is the head
+            Inserted(word_set("в во с за по на"), True, "adposition", "fixed"),
         ),
         unlinked=_ARTICLES,
         before={"compound": "amod"},
         modal="xcomp",
+        copulas={
+            **dict.fromkeys(_RUSSIAN_COPULAS, "xcomp"),
+            **dict.fromkeys(word_set("составляет составляют составлял составляла составляло составляли"), "obj"),
+            **dict.fromkeys(word_set("представляет представляют представлял представляла представляли"), "obj"),
+        },
         possessive="det",
+        function_words={"не": "advmod", "бы": "aux", "несколько": "nummod", "некоторые": "det", "некоторых": "det"},
+        prepositions=word_set(
+            "в во на с со к ко по для от из у о об обо за до при без под подо над через после перед между около против "
+            "среди ради кроме вместо вокруг благодаря согласно из-за из-под"
+        ),
     ),
     "vi": Conventions(
         inserted=(Inserted(word_set("năm tháng ngày"), True, "number", "flat"),),
+        attached=(Attached(word_set("các những mọi"), True, "det"),),
         unlinked=word_set("the"),
+        behind={},
         # the numeral, and words for tenses, which are adverbs
-        function_words={"một": "nummod", "đã": "advmod", "đang": "advmod", "sẽ": "advmod"},
+        function_words={
+            "một": "nummod",
+            "đã": "advmod",
+            "đang": "advmod",
+            "sẽ": "advmod",
+            "nhiều": "advmod",
+            "nhưng": "mark",
+        },
     ),
     "zh": Conventions(
         inserted=(Inserted(word_set("年 月 日"), False, "number", "nummod"),),
         attached=(
             Attached(word_set("了 着 著 过 過"), False, "aux"),
             Attached(word_set("的"), False, "case", of_clauses="mark"),
+            Attached(word_set("中 里 裡 裏 内 內 上 下"), False, "case"),
         ),
         unlinked=_ARTICLES,
+        before={"compound": "nmod", "amod": "nmod"},
+        particles=word_set("的"),
+        # 电视 机, "television set"
+        suffixed="compound",
+        function_words={"一": "nummod", **dict.fromkeys(word_set("也 而 但 并 並 就 却 卻 则 則"), "mark")},
     ),
 }
 

@@ -24,7 +24,8 @@ from .clitics import ArabicClitics
 from .conventions import Conventions, conventions_of
 from .cutting import primary, treebank_words
 from .parser import Parser
-from .reshaping import attach, believed, insert, insertions, raise_modals, relation_of
+from .punctuation import attach_punctuation, is_punctuation
+from .reshaping import attach, believed, insert, insertions, nominalize, raise_verbs, relation_of
 from .text import Piece, Pieces, sentence_of, text_of, words_of
 from .treebank import UNKNOWN, Sentence
 
@@ -189,7 +190,7 @@ def project(
     are left out: treebanks have few, wrong links make them.
     """
     heads, deprels = [UNKNOWN] * len(foreign), ["_"] * len(foreign)
-    english_of = {place: i for i, place in counterparts.items()}
+    english_of = {place: i for i, place in counterparts.items() if not is_punctuation(foreign[place])}
     found = insertions(foreign, english_of, parse.deprels, conventions)
     for insertion in found:
         english_of.pop(insertion.word, None)
@@ -203,11 +204,15 @@ def project(
             deprels[place] = relation_of(deprel, (i, place), (head, linked[head]), english, foreign, conventions)
     for insertion in found:
         insert(heads, deprels, insertion)
-    if conventions.modal:
-        raise_modals(heads, deprels, english, english_of, conventions.modal)
+    if conventions.modal or conventions.copulas:
+        raise_verbs(heads, deprels, english, foreign, english_of, conventions)
     attach(heads, deprels, foreign, english_of, parse.deprels, conventions)
+    if conventions.prepositions:
+        nominalize(heads, deprels, foreign, conventions.prepositions)
     for word in _crossing(heads):
         heads[word], deprels[word] = UNKNOWN, "_"
+    if conventions.punctuation:
+        attach_punctuation(heads, deprels, foreign, conventions.punctuation)
     return heads, deprels
 
 

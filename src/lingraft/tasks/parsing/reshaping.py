@@ -5,7 +5,7 @@ Positions count from 0, heads from 1; the root's head is 0, one that is not know
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from typing import NamedTuple
 
 from .attachment import universal
@@ -19,6 +19,14 @@ _POSSESSIVES = word_set("my your his her its our their")
 _OF_CLAUSES = word_set("advcl cc csubj discourse dislocated expl nsubj parataxis punct vocative")
 #: those of words that it hands over if they stand before the modal verb
 _OF_CLAUSES_BEFORE = word_set("advmod mark")
+#: relations that a noun behind a preposition has not, and what it has in their place
+_AS_NOUN: Mapping[str, str] = {
+    **dict.fromkeys(["nsubj", "obj", "iobj", "advcl", "xcomp", "ccomp", "csubj", "advmod"], "obl"),
+    **dict.fromkeys(["acl", "amod", "compound", "nummod", "appos"], "nmod"),
+}
+_OBJECTS = word_set("nsubj obj iobj obl")
+#: relations of function words that prepositions get from English ones of another kind
+_NO_CASE = word_set("mark advmod cc aux cop det expl amod advcl")
 #: relations of verbs, adjectives and adverbs
 _CLAUSAL = word_set("acl advcl advmod amod ccomp root")
 
@@ -93,22 +101,33 @@ def insert(heads: list[int], deprels: list[str], insertion: Insertion) -> None:
     _replace(heads, deprels, word, companion, rule.relation)
 
 
-def raise_modals(
-    heads: list[int], deprels: list[str], english: Sequence[str], english_of: Mapping[int, int], relation: str
+def raise_verbs(
+    heads: list[int],
+    deprels: list[str],
+    english: Sequence[str],
+    foreign: Sequence[str],
+    english_of: Mapping[int, int],
+    conventions: Conventions,
 ) -> None:
-    """Puts modal verbs, which projection leaves under their verbs, in the place of these, in place.
+    """Puts modal verbs and copulas, which projection leaves under their verbs and predicates, in their place, in place.
 
-    english: the words of the English sentence. relation: of the verb then.
+    english, foreign: the words of the sentences. conventions: whether, and what the verbs and predicates become.
     """
-    for modal, i in english_of.items():
-        if heads[modal] > 0 and universal(deprels[modal]) == "aux" and english[i].lower() in _MODALS:
-            verb = heads[modal] - 1
+    for word, i in english_of.items():
+        deprel = universal(deprels[word])
+        relation = ""
+        if deprel == "aux" and english[i].lower() in _MODALS:
+            relation = conventions.modal
+        elif deprel == "cop":
+            relation = conventions.copulas.get(foreign[word].lower(), "")
+        if relation and heads[word] > 0:
+            verb = heads[word] - 1
             for other, head in enumerate(heads):
-                if head == verb + 1 and other != modal:
-                    deprel = universal(deprels[other])
-                    if deprel in _OF_CLAUSES or (deprel in _OF_CLAUSES_BEFORE and other < modal):
-                        heads[other] = modal + 1
-            _replace(heads, deprels, modal, verb, relation)
+                if head == verb + 1 and other != word:
+                    its = universal(deprels[other])
+                    if its in _OF_CLAUSES or (its in _OF_CLAUSES_BEFORE and other < word):
+                        heads[other] = word + 1
+            _replace(heads, deprels, word, verb, relation)
 
 
 def attach(
@@ -149,6 +168,28 @@ def attach(
             heads[word], deprels[word] = head + 1, relation
 
 
+def nominalize(
+    heads: Sequence[int], deprels: MutableSequence[str], forms: Sequence[str], prepositions: frozenset[str]
+) -> None:
+    """Gives nouns, told by a preposition before them, relations that nouns have, and their words those of a noun's.
+
+    heads: as they are when all words have theirs. deprels: changed in place. prepositions: in small letters.
+    """
+    nouns: set[int] = set()
+    for word, form in enumerate(forms):
+        if heads[word] > word + 1 and form.lower() in prepositions:
+            if universal(deprels[word]) in _NO_CASE:
+                deprels[word] = "case"
+            if universal(deprels[word]) == "case":
+                nouns.add(heads[word] - 1)
+    for word, head in enumerate(heads):
+        if head > 0 and word in nouns:
+            deprels[word] = _AS_NOUN.get(universal(deprels[word]), deprels[word])
+    for word, head in enumerate(heads):
+        if head - 1 in nouns and universal(deprels[word]) in _OBJECTS:
+            deprels[word] = "nmod"
+
+
 def relation_of(
     deprel: str,
     place: tuple[int, int],
@@ -159,13 +200,22 @@ def relation_of(
 ) -> str:
     """The relation of a word whose counterpart has ``deprel``. place, head: English position, foreign position."""
     form = foreign[place[1]].lower()
-    if form in conventions.function_words and universal(deprel) in FUNCTION:
+    if form in conventions.function_words and universal(deprel) in (*FUNCTION, "advmod", "amod"):
         return conventions.function_words[form]
+    if conventions.article and place[1] == head[1] + 1 and form.startswith(conventions.article):
+        agrees = foreign[head[1]].startswith(conventions.article)
+        if universal(deprel) in ("amod", "compound", "nmod"):
+            return "amod" if agrees else "nmod"
     if place[0] < head[0] and place[1] > head[1]:
         return conventions.behind.get(deprel, deprel)
     if place[1] < head[1]:
         if conventions.possessive and deprel == "nmod:poss" and english[place[0]].lower() in _POSSESSIVES:
             return conventions.possessive
+        after = foreign[place[1] + 1]
+        if after in conventions.particles:
+            return deprel
+        if conventions.suffixed and place[1] + 1 == head[1] and len(after) == 1 and deprel in conventions.before:
+            return conventions.suffixed
         return conventions.before.get(deprel, deprel)
     return deprel
 
