@@ -48,6 +48,12 @@ def test_a_comma_hangs_on_the_head_of_the_unit_that_it_separates():
     assert attached("he , old , came", "5 ? 1 ? 0") == [5, 3, 1, 1, 0]
 
 
+def test_a_comma_behind_a_clause_within_another_hangs_on_the_inner_one():
+    # he said that, when she came, he left: the second comma
+    text = "said that when came , left"
+    assert attached(text, "0 6 4 6 ? 1") == [0, 6, 4, 6, 4, 1]
+
+
 def test_a_mark_has_no_head_if_the_tree_does_not_tell():
     assert attached("apples , pears", "0 ? ?") == [0, UNKNOWN, UNKNOWN]
     assert attached("when came , she left", "2 ? ? 5 0") == [2, UNKNOWN, UNKNOWN, 5, 0]
@@ -68,6 +74,7 @@ def test_pairs_hang_on_the_head_of_what_is_between_them():
     assert attached("he said « men »", "2 0 ? ? ?") == [2, 0, 4, UNKNOWN, 4]
     assert attached("he said « old men »", "2 0 ? ? 2 ?") == [2, 0, 5, UNKNOWN, 2, 5]
     assert attached("he said « old men »", "2 0 ? ? ? ?") == [2, 0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]
+    assert attached("er sagt » ja « nun", "2 0 ? 2 ? 2") == [2, 0, 4, 2, 4, 2]
     assert attached("he said « »", "2 0 ? ?") == [2, 0, UNKNOWN, UNKNOWN]
 
 

@@ -155,10 +155,17 @@ def test_verbs_that_are_put_for_a_copula_are_heads():
     links = {0: 0, 1: 1, 3: 2}
     assert projected("ru", *element, "это является элементом", links) == ([2, 0, 2], ["nsubj", "root", "xcomp"])
     assert projected("xx", *element, "это является элементом", links)[0] == [3, 3, 0]
-    # what stands behind a preposition is no xcomp
     zone = ("it is in the zone", "5 5 5 5 0", "nsubj cop case det root")
     found = projected("ru", *zone, "это находится в зоне", {0: 0, 1: 1, 2: 2, 4: 3})
     assert found == ([2, 0, 4, 2], ["nsubj", "root", "case", "obl"])
+    # with the words before it
+    later = ("later he will be president", "5 5 5 5 0", "advmod nsubj aux cop root")
+    words = "позже он будет являться президентом"
+    assert projected("ru", *later, words, {k: k for k in range(5)})[0] == [4, 4, 4, 0, 4]
+    # under a modal verb, in whatever order the links come
+    may = ("it may be an element", "5 5 5 5 0", "nsubj aux cop det root")
+    for links in ({0: 0, 1: 1, 2: 2, 4: 3}, {2: 2, 0: 0, 4: 3, 1: 1}):
+        assert projected("ru", *may, "это может являться элементом", links)[0] == [2, 0, 2, 3]
 
 
 def test_what_stands_behind_a_preposition_is_a_noun():
@@ -173,6 +180,25 @@ def test_what_stands_behind_a_preposition_is_a_noun():
     assert projected("ru", *verb, "у него было", {0: 0, 1: 1, 2: 2})[1] == ["acl", "nsubj", "root"]
 
 
+def test_a_predicate_behind_a_preposition_keeps_its_clause():
+    zone = ("he is in zone", "4 4 4 0", "nsubj cop case root")
+    assert projected("ru", *zone, "он в зоне", {0: 0, 2: 1, 3: 2}) == ([3, 3, 0], ["nsubj", "case", "root"])
+    paris = ("said he was in Paris", "0 5 5 5 1", "root nsubj cop case ccomp")
+    expected = [0, 5, 5, 5, 1], ["root", "nsubj", "cop", "case", "ccomp"]
+    assert projected("ru", *paris, "сказал он был в Париже", {k: k for k in range(5)}) == expected
+
+
+def test_a_preposition_before_a_subordinator_begins_a_clause():
+    left = ("slept after he left", "0 4 4 1", "root mark nsubj advcl")
+    words = "спала после того как он ушёл"
+    found = projected("ru", *left, words, {0: 0, 1: 1, 2: 4, 3: 5})
+    assert found == ([0, 6, UNKNOWN, UNKNOWN, 6, 1], ["root", "mark", "_", "_", "nsubj", "advcl"])
+    arabic = projected("ar", *left, "نامت بعد أن الرجل غادر", {0: 0, 1: 1, 2: 3, 3: 4})
+    assert arabic[1] == ["root", "mark", "_", "nsubj", "advcl"]
+    that = ("said that he left", "0 4 4 1", "root mark nsubj ccomp")
+    assert projected("ar", *that, "قالت من أن الرجل غادر", {0: 0, 1: 2, 2: 3, 3: 4})[0] == [0, UNKNOWN, 5, 5, 1]
+
+
 def test_an_arabic_adjective_has_an_article_if_its_noun_has_one():
     war = ("World War", "2 0", "compound root")
     assert projected("ar", *war, "الحرب العالمية", {0: 1, 1: 0}) == ([0, 1], ["root", "amod"])
@@ -180,6 +206,35 @@ def test_an_arabic_adjective_has_an_article_if_its_noun_has_one():
     north = ("northern coast", "2 0", "amod root")
     assert projected("ar", *north, "ساحل الشمال", {0: 1, 1: 0})[1] == ["root", "nmod"]
     assert projected("ar", *north, "ساحل شمالي", {0: 1, 1: 0})[1] == ["root", "amod"]
+
+
+def test_expressions_hang_on_their_first_word():
+    indeed = ("he came indeed", "2 0 2", "nsubj root advmod")
+    assert projected("fr", *indeed, "il vint en effet", {0: 0, 1: 1, 2: 3}) == (
+        [2, 0, 2, 3],
+        ["nsubj", "root", "advmod", "fixed"],
+    )
+    # the longest one; nothing is known of its head
+    more = projected("fr", *indeed, "il vint de plus en plus", {0: 0, 1: 1})
+    assert more == ([2, 0, UNKNOWN, 3, 3, 3], ["nsubj", "root", "_", "fixed", "fixed", "fixed"])
+    # what hangs on one of its words comes with it; a head inside is none
+    fact = ("he came in great effect", "2 0 5 5 2", "nsubj root case amod obl")
+    found = projected("fr", *fact, "il vint en effet grand", {0: 0, 1: 1, 2: 2, 4: 3, 3: 4})
+    assert found == ([2, 0, 2, 3, 3], ["nsubj", "root", "advmod", "fixed", "amod"])
+    # no circle
+    about = ("because left who", "3 1 0", "mark acl root")
+    assert projected("fr", *about, "parce que vint", {0: 0, 1: 2, 2: 1}) == (
+        [0, 1, 1],
+        ["mark", "fixed", "acl"],
+    )
+
+
+def test_a_chinese_word_of_place_before_a_noun_is_left_as_it_is():
+    week = ("he leaves next week", "2 0 4 2", "nsubj root amod obl")
+    found = projected("zh", *week, "他 下 周 离开", {0: 0, 1: 3, 2: 1, 3: 2})
+    assert found[0] == [4, 3, 4, 0]
+    house = ("in house", "2 0", "case root")
+    assert projected("zh", *house, "房子 里 。", {1: 0}) == ([0, 1, 1], ["root", "case", "punct"])
 
 
 def test_prepositions_of_two_words():
@@ -217,7 +272,7 @@ def test_whatever_the_conventions_trees_stay_trees(language, n, seed):
     conventions = conventions_of(language)
     rules = (*conventions.inserted, *conventions.attached)
     listed = {*conventions.function_words, *conventions.copulas, *conventions.prepositions}
-    listed = sorted(listed.union(*(rule.forms for rule in rules)))
+    listed = sorted(listed.union(*(rule.forms for rule in rules), *conventions.expressions, conventions.subordinators))
     words = [str(random.choice([*listed, "1991", "word", "."])) for _ in range(n)]
     english = [str(random.choice(["can", "their", "the", "word", "."])) for _ in range(n)]
     heads = random_tree(n, random)
@@ -228,6 +283,8 @@ def test_whatever_the_conventions_trees_stay_trees(language, n, seed):
     found, given_ = project(Parse(tuple(heads), tuple(deprels)), english, links, words, conventions)
     assert [head == UNKNOWN for head in found] == [deprel == "_" for deprel in given_]
     assert found.count(0) <= 1
+    for place, head in enumerate(found):  # marks are leaves
+        assert words[place] != "." or (head != 0 and place + 1 not in found)
     for start in range(n):  # no circle: a chain of heads ends at the root or at what is not known
         seen, word = set(), start
         while found[word] > 0:

@@ -38,6 +38,11 @@ _OF_ADVERBS = word_set("advmod discourse")
 _OF_NOUNS = word_set("acl amod appos case compound det fixed flat nmod nummod")
 
 
+def expressions(relation: str, text: str) -> dict[tuple[str, ...], str]:
+    """Expressions of one relation, of words that white space separates, with commas between them."""
+    return {tuple(words.split()): relation for words in text.split(",")}
+
+
 class Inserted(NamedTuple):
     """Words that English leaves out, which are the head of the word beside them.
 
@@ -45,6 +50,7 @@ class Inserted(NamedTuple):
     companion: which words that may be: a ``number`` that counts nothing, as that of a year; a ``predicate``, which is
     any word whose counterpart is no function word or adverb; an ``adposition`` or subordinator.
     relation: of the companion, whose head and relation the inserted word takes. over: words that may stand between.
+    but: words that are no companion.
     """
 
     forms: frozenset[str]
@@ -52,6 +58,7 @@ class Inserted(NamedTuple):
     companion: str
     relation: str
     over: frozenset[str] = frozenset()
+    but: frozenset[str] = frozenset()
 
     def goes_with(self, form: str, deprel: str) -> bool:
         """Whether a word, whose English counterpart has this relation (without subtype), can be the companion."""
@@ -102,14 +109,15 @@ class Conventions(NamedTuple):
     unlinked: English words whose links are not believed.
     behind: what becomes of the relation of a word that English has before its head and that stands behind it: in "stone
         wall" the first noun is a compound, in "mur de pierre" a modifier.
-    before: of a word that stands before its head, unless one of the ``particles`` is next.
+    before: of a word that stands before its head, unless it is an adjective and one of the ``particles`` is next.
     suffixed: of such a word if its head is next and has one character.
     modal: the relation of a verb under its modal verb, where that is the head.
     copulas: verbs that are put for a copula and are heads, and the relation of their predicates.
     possessive: of a possessive pronoun before its noun, where that is another one than in English.
     function_words: the relation of words whose counterpart is a function word of another kind, or a modifier.
+    expressions: function words of several words, of which the first is the head of the others, and its relation.
     prepositions: words that stand before nouns and hardly anything else, so that what they stand before is a noun
-        whatever its counterpart is.
+        whatever its counterpart is. subordinators: if one of these is next, a preposition begins a clause.
     article: a prefix that an adjective behind its noun has if and only if the noun has it.
     punctuation: the relation of marks, which get their heads without links (`punctuation.py`); else they get none.
     """
@@ -125,7 +133,9 @@ class Conventions(NamedTuple):
     copulas: Mapping[str, str] = {}
     possessive: str = ""
     function_words: Mapping[str, str] = {}
+    expressions: Mapping[tuple[str, ...], str] = {}
     prepositions: frozenset[str] = frozenset()
+    subordinators: frozenset[str] = frozenset()
     article: str = ""
     punctuation: str = "punct"
 
@@ -154,6 +164,7 @@ class Conventions(NamedTuple):
             modal=self.modal if self.modal in labels else "",
             possessive=self.possessive if self.possessive in labels else "",
             function_words=only(self.function_words),
+            expressions={words: its for words, its in self.expressions.items() if {its, "fixed"} <= {*labels}},
             prepositions=self.prepositions if {"case", "nmod", "obl"} <= {*labels} else frozenset(),
             article=self.article if {"amod", "nmod"} <= {*labels} else "",
             punctuation=self.punctuation if self.punctuation in labels else "",
@@ -171,12 +182,31 @@ _HINDI_LIGHT_VERBS = word_set(
 _BEHIND_HINDI_VERB = word_set(
     "है हैं था थी थीं थे गई गयी गईं जा जाती जाए जाएगी जानी जाने गयीं हो होगी ताकि और . , ! ? ; : । \" ' ”"
 )
+_FRENCH_EXPRESSIONS = {
+    **expressions("cc", "ainsi que"),
+    **expressions(
+        "case",
+        "en tant que, en tant qu', à partir, face à, grâce à, en raison, quant à, suite à, à cause, à travers, "
+        "le long, d' après, par rapport à, jusqu' à",
+    ),
+    **expressions(
+        "mark",
+        "alors que, alors qu', tandis que, tandis qu', parce que, parce qu', bien que, bien qu', afin que, afin qu', "
+        "avant que, avant qu', dès que, dès qu', depuis que, depuis qu', tant que, tant qu'",
+    ),
+    **expressions(
+        "advmod",
+        "en effet, un peu, à la fois, de plus, de plus en plus, d' ailleurs, d' abord, en plus, en outre, "
+        "en particulier, peu à peu, par ailleurs, à nouveau, de nouveau, par exemple",
+    ),
+}
 #: Russian verbs that are put for "is" and "became", and are no auxiliaries
 _RUSSIAN_COPULAS = word_set(
     "является являются являлся являлась являлось являлись являться являясь стал стала стало стали стать станет станут "
     "становится становятся оказался оказалась оказалось оказались остается остаётся остаются оставался оставалась "
-    "оставались бывает бывают находится находятся находился находилась находилось находились"
+    "оставались бывает бывают"
 )
+_ARABIC_SUBORDINATORS = word_set("أن أنّ ان إن ما لا")
 #: an Arabic preposition has another head, further on, if a determiner, a subordinator or a negation is next
 _ARABIC_BETWEEN = word_set("هذا هذه ذلك تلك هذان هذين هاتين هؤلاء أولئك أن أنّ ان ما لا كل جميع بعض أي")
 
@@ -187,8 +217,8 @@ _CONVENTIONS: Mapping[str, Conventions] = {
     "ar": Conventions(
         inserted=(
             Inserted(word_set("عام العام سنة السنة"), True, "number", "nmod"),
-            # من قبل, ب حسب: the first word is the head
-            Inserted(word_set("من ب"), True, "adposition", "fixed"),
+            # من قبل, من خلال: the first word is the head
+            Inserted(word_set("من"), True, "adposition", "fixed", but=_ARABIC_SUBORDINATORS),
         ),
         attached=(
             Attached(word_set("ب ل في على إلى الى عن مع"), True, "case", but=_ARABIC_BETWEEN),
@@ -205,6 +235,7 @@ _CONVENTIONS: Mapping[str, Conventions] = {
         prepositions=word_set(
             "ب ل في على إلى الى عن مع من ك خلال بعد قبل بين منذ حول ضد دون عبر عند لدى تحت فوق أثناء"
         ),
+        subordinators=_ARABIC_SUBORDINATORS,
         article="ال",
     ),
     # treebanks cut the contraction "des" in two ("de les"), so that "des" as one word is a determiner there; in a
@@ -221,6 +252,8 @@ _CONVENTIONS: Mapping[str, Conventions] = {
             "s’": "expl",
             "des": "det",
         },
+        expressions=_FRENCH_EXPRESSIONS
+        | {tuple(word.replace("'", "’") for word in words): its for words, its in _FRENCH_EXPRESSIONS.items()},
     ),
     "hi": Conventions(
         inserted=(
@@ -247,6 +280,7 @@ _CONVENTIONS: Mapping[str, Conventions] = {
         modal="xcomp",
         copulas={
             **dict.fromkeys(_RUSSIAN_COPULAS, "xcomp"),
+            **dict.fromkeys(word_set("находится находятся находился находилась находилось находились"), "obl"),
             **dict.fromkeys(word_set("составляет составляют составлял составляла составляло составляли"), "obj"),
             **dict.fromkeys(word_set("представляет представляют представлял представляла представляли"), "obj"),
         },
@@ -256,6 +290,7 @@ _CONVENTIONS: Mapping[str, Conventions] = {
             "в во на с со к ко по для от из у о об обо за до при без под подо над через после перед между около против "
             "среди ради кроме вместо вокруг благодаря согласно из-за из-под"
         ),
+        subordinators=word_set("то того тому тем том что чтобы как"),
     ),
     "vi": Conventions(
         inserted=(Inserted(word_set("năm tháng ngày"), True, "number", "flat"),),
@@ -277,7 +312,9 @@ _CONVENTIONS: Mapping[str, Conventions] = {
         attached=(
             Attached(word_set("了 着 著 过 過"), False, "aux"),
             Attached(word_set("的"), False, "case", of_clauses="mark"),
-            Attached(word_set("中 里 裡 裏 内 內 上 下"), False, "case"),
+            Attached(
+                word_set("中 里 裡 裏 内 內 上 下"), False, "case", not_before=word_set("个 個 周 週 月 次 院 半 一")
+            ),
         ),
         unlinked=_ARTICLES,
         before={"compound": "nmod", "amod": "nmod"},

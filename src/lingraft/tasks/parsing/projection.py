@@ -25,7 +25,7 @@ from .conventions import Conventions, conventions_of
 from .cutting import primary, treebank_words
 from .parser import Parser
 from .punctuation import attach_punctuation, is_punctuation
-from .reshaping import attach, believed, insert, insertions, nominalize, raise_verbs, relation_of
+from .reshaping import attach, believed, bind_expressions, insert, insertions, nominalize, raise_verbs, relation_of
 from .text import Piece, Pieces, sentence_of, text_of, words_of
 from .treebank import UNKNOWN, Sentence
 
@@ -206,9 +206,11 @@ def project(
         insert(heads, deprels, insertion)
     if conventions.modal or conventions.copulas:
         raise_verbs(heads, deprels, english, foreign, english_of, conventions)
+    if conventions.expressions:
+        bind_expressions(heads, deprels, foreign, conventions.expressions)
     attach(heads, deprels, foreign, english_of, parse.deprels, conventions)
     if conventions.prepositions:
-        nominalize(heads, deprels, foreign, conventions.prepositions)
+        nominalize(heads, deprels, foreign, english_of, parse.deprels, conventions)
     for word in _crossing(heads):
         heads[word], deprels[word] = UNKNOWN, "_"
     if conventions.punctuation:

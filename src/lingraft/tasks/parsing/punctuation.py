@@ -21,6 +21,9 @@ _CLOSERS: Mapping[str, Collection[str]] = {
     "[": "]",
     "{": "}",
     "«": "»",
+    "»": "«",
+    "‹": "›",
+    "‚": "‘’",
     "“": "”",
     "„": "“”",
     "‘": "’",
@@ -105,7 +108,7 @@ def _separated(
     if left is None:
         return None if of_after == UNKNOWN else after
     before, of_before = _highest(heads, left, range(mark))
-    if of_after > 0:
+    if of_after > 0 and (of_before <= 0 or after not in above(before, heads)):
         return after
     if of_before > 0:
         # a dash in the place of a copula: the subject is no unit that it separates
@@ -119,3 +122,12 @@ def _highest(heads: Sequence[int], word: int, side: range) -> tuple[int, int]:
     while heads[word] > 0 and heads[word] - 1 in side:
         word = heads[word] - 1
     return word, heads[word]
+
+
+def above(word: int, heads: Sequence[int]) -> set[int]:
+    """The places of all words that a word hangs on, over others or not."""
+    found = set()
+    while heads[word] > 0:
+        word = heads[word] - 1
+        found.add(word)
+    return found

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .attachment import universal
 from .conventions import FUNCTION, Conventions, Inserted, word_set
+from .punctuation import above
 from .treebank import UNKNOWN
 
 #: English modal verbs, as treebanks cut them ("ca n't"); "will" and "would" make tenses elsewhere
@@ -19,11 +20,15 @@ _POSSESSIVES = word_set("my your his her its our their")
 _OF_CLAUSES = word_set("advcl cc csubj discourse dislocated expl nsubj parataxis punct vocative")
 #: those of words that it hands over if they stand before the modal verb
 _OF_CLAUSES_BEFORE = word_set("advmod mark")
+#: those that a predicate hands over to its copula, if they stand before it
+_OF_COPULAS_BEFORE = word_set("advmod aux mark obl")
 #: relations that a noun behind a preposition has not, and what it has in their place
 _AS_NOUN: Mapping[str, str] = {
     **dict.fromkeys(["nsubj", "obj", "iobj", "advcl", "xcomp", "ccomp", "csubj", "advmod"], "obl"),
-    **dict.fromkeys(["acl", "amod", "compound", "nummod", "appos"], "nmod"),
+    **dict.fromkeys(["acl", "amod", "compound", "appos"], "nmod"),
 }
+#: those that no noun behind a preposition has, be it a predicate or not
+_OF_NO_OBLIQUE = word_set("nsubj obj iobj xcomp advmod amod compound")
 _OBJECTS = word_set("nsubj obj iobj obl")
 #: relations of function words that prepositions get from English ones of another kind
 _NO_CASE = word_set("mark advmod cc aux cop det expl amod advcl")
@@ -61,7 +66,7 @@ def believed(
     return [
         (i, j)
         for i, j in links
-        if _is_mark(english[i]) == _is_mark(foreign[j])
+        if _is_sign(english[i]) == _is_sign(foreign[j])
         and english[i].lower() not in conventions.unlinked
         and (i, j) not in spare
     ]
@@ -82,7 +87,7 @@ def insertions(
             if form.lower() not in rule.forms:
                 continue
             companion = rule.companion_of(word, forms)
-            if companion not in english_of or {word, companion} & taken:
+            if companion not in english_of or {word, companion} & taken or forms[companion].lower() in rule.but:
                 continue
             if word in english_of and universal(of_english[english_of[word]]) not in FUNCTION:
                 continue
@@ -113,19 +118,22 @@ def raise_verbs(
 
     english, foreign: the words of the sentences. conventions: whether, and what the verbs and predicates become.
     """
-    for word, i in english_of.items():
-        deprel = universal(deprels[word])
-        relation = ""
-        if deprel == "aux" and english[i].lower() in _MODALS:
-            relation = conventions.modal
-        elif deprel == "cop":
-            relation = conventions.copulas.get(foreign[word].lower(), "")
-        if relation and heads[word] > 0:
+    for deprel in ("aux", "cop"):
+        for word, i in english_of.items():
+            if universal(deprels[word]) != deprel or heads[word] <= 0:
+                continue
+            if deprel == "cop":
+                relation = conventions.copulas.get(foreign[word].lower(), "")
+            else:
+                relation = conventions.modal if english[i].lower() in _MODALS else ""
+            if not relation:
+                continue
             verb = heads[word] - 1
             for other, head in enumerate(heads):
                 if head == verb + 1 and other != word:
                     its = universal(deprels[other])
-                    if its in _OF_CLAUSES or (its in _OF_CLAUSES_BEFORE and other < word):
+                    before = _OF_CLAUSES_BEFORE if deprel == "aux" else _OF_COPULAS_BEFORE
+                    if its in _OF_CLAUSES or (its in before and other < word):
                         heads[other] = word + 1
             _replace(heads, deprels, word, verb, relation)
 
@@ -150,7 +158,9 @@ def attach(
             if form.lower() not in rule.forms or not 0 <= head < len(forms):
                 continue
             beside = forms[head].lower()
-            if _is_mark(beside) or beside in rule.but or beside in listed:
+            if _is_sign(beside) or beside in rule.but or beside in listed:
+                continue
+            if heads[head] == word + 1 and deprels[head] == "fixed":
                 continue
             if rule.not_before and (word + 1 == len(forms) or forms[word + 1].lower() in rule.not_before):
                 continue
@@ -163,28 +173,73 @@ def attach(
             for other, its in enumerate(heads):
                 if its == word + 1 and deprels[other] != "fixed":
                     heads[other], deprels[other] = UNKNOWN, "_"
-            if word in _above(head, heads):  # else the two would hang on each other
+            if word in above(head, heads):  # else the two would hang on each other
                 heads[head], deprels[head] = UNKNOWN, "_"
             heads[word], deprels[word] = head + 1, relation
 
 
+def bind_expressions(
+    heads: list[int], deprels: list[str], forms: Sequence[str], expressions: Mapping[tuple[str, ...], str]
+) -> None:
+    """Puts the first word of an expression in its place and the others under it, in place.
+
+    expressions: `Conventions.expressions`. Of several that begin at a word the longest one is taken.
+    """
+    by_first: dict[str, list[tuple[str, ...]]] = {}
+    for words in sorted(expressions, key=len, reverse=True):
+        by_first.setdefault(words[0], []).append(words)
+    lower = [form.lower() for form in forms]
+    bound = 0
+    for first, form in enumerate(lower):
+        found = next(
+            (words for words in by_first.get(form, ()) if tuple(lower[first : first + len(words)]) == words), ()
+        )
+        if not found or first < bound:
+            continue
+        inside = range(first, first + len(found))
+        bound = inside.stop
+        outward = [
+            heads[word]
+            for word in inside
+            if heads[word] != UNKNOWN and not {heads[word] - 1, *above(word, heads)} & {*inside}
+        ]
+        for other, head in enumerate(heads):
+            if head - 1 in inside:
+                heads[other] = first + 1
+        for word in inside[1:]:
+            heads[word], deprels[word] = first + 1, "fixed"
+        heads[first], deprels[first] = (outward[0], expressions[found]) if outward else (UNKNOWN, "_")
+
+
 def nominalize(
-    heads: Sequence[int], deprels: MutableSequence[str], forms: Sequence[str], prepositions: frozenset[str]
+    heads: Sequence[int],
+    deprels: MutableSequence[str],
+    forms: Sequence[str],
+    english_of: Mapping[int, int],
+    of_english: Sequence[str],
+    conventions: Conventions,
 ) -> None:
     """Gives nouns, told by a preposition before them, relations that nouns have, and their words those of a noun's.
 
-    heads: as they are when all words have theirs. deprels: changed in place. prepositions: in small letters.
+    If the preposition is put for one in English, the noun is one there, too: its relation is left as it is then, unless
+    it is one that no noun behind a preposition has. heads: as they are when all words have theirs. deprels: changed in
+    place. of_english: relations of the English words.
     """
     nouns: set[int] = set()
-    for word, form in enumerate(forms):
-        if heads[word] > word + 1 and form.lower() in prepositions:
+    for word, form in enumerate(forms[:-1]):
+        noun = heads[word] - 1
+        if noun > word and form.lower() in conventions.prepositions:
+            if forms[word + 1].lower() in conventions.subordinators:
+                continue
             if universal(deprels[word]) in _NO_CASE:
                 deprels[word] = "case"
             if universal(deprels[word]) == "case":
-                nouns.add(heads[word] - 1)
-    for word, head in enumerate(heads):
-        if head > 0 and word in nouns:
-            deprels[word] = _AS_NOUN.get(universal(deprels[word]), deprels[word])
+                deprel = universal(deprels[noun])
+                same = word in english_of and universal(of_english[english_of[word]]) == "case"
+                if heads[noun] > 0 and (not same or deprel in _OF_NO_OBLIQUE):
+                    deprels[noun] = _AS_NOUN.get(deprel, deprels[noun])
+                if not same:
+                    nouns.add(noun)
     for word, head in enumerate(heads):
         if head - 1 in nouns and universal(deprels[word]) in _OBJECTS:
             deprels[word] = "nmod"
@@ -212,7 +267,7 @@ def relation_of(
         if conventions.possessive and deprel == "nmod:poss" and english[place[0]].lower() in _POSSESSIVES:
             return conventions.possessive
         after = foreign[place[1] + 1]
-        if after in conventions.particles:
+        if deprel == "amod" and after in conventions.particles:
             return deprel
         if conventions.suffixed and place[1] + 1 == head[1] and len(after) == 1 and deprel in conventions.before:
             return conventions.suffixed
@@ -220,19 +275,11 @@ def relation_of(
     return deprel
 
 
-def _above(word: int, heads: Sequence[int]) -> set[int]:
-    """The places of all words that a word hangs on, over others or not."""
-    found = set()
-    while heads[word] > 0:
-        word = heads[word] - 1
-        found.add(word)
-    return found
-
-
 def _replace(heads: list[int], deprels: list[str], word: int, old: int, relation: str) -> None:
     heads[word], deprels[word] = heads[old], deprels[old]
     heads[old], deprels[old] = word + 1, relation
 
 
-def _is_mark(form: str) -> bool:
+def _is_sign(form: str) -> bool:
+    """Whether a word is a punctuation mark or a symbol, whose links are no better than those of marks."""
     return not any(character.isalnum() for character in form)
