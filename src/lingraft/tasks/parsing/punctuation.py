@@ -125,9 +125,9 @@ def _highest(heads: Sequence[int], word: int, side: range) -> tuple[int, int]:
 
 
 def above(word: int, heads: Sequence[int]) -> set[int]:
-    """The places of all words that a word hangs on, over others or not."""
-    found = set()
-    while heads[word] > 0:
+    """The places of all words that a word hangs on, over others or not; of a circle, all words in it."""
+    found: set[int] = set()
+    while heads[word] > 0 and heads[word] - 1 not in found:
         word = heads[word] - 1
         found.add(word)
     return found
