@@ -188,6 +188,11 @@ def test_a_predicate_behind_a_preposition_keeps_its_clause():
     assert projected("ru", *paris, "сказал он был в Париже", {k: k for k in range(5)}) == expected
 
 
+def test_a_root_behind_a_preposition_keeps_its_subject():
+    absent = ("he vacations", "2 0", "nsubj root")
+    assert projected("ar", *absent, "هو في إجازة", {0: 0, 1: 2}) == ([3, 3, 0], ["nsubj", "case", "root"])
+
+
 def test_a_preposition_before_a_subordinator_begins_a_clause():
     left = ("slept after he left", "0 4 4 1", "root mark nsubj advcl")
     words = "спала после того как он ушёл"
@@ -221,11 +226,12 @@ def test_expressions_hang_on_their_first_word():
     fact = ("he came in great effect", "2 0 5 5 2", "nsubj root case amod obl")
     found = projected("fr", *fact, "il vint en effet grand", {0: 0, 1: 1, 2: 2, 4: 3, 3: 4})
     assert found == ([2, 0, 2, 3, 3], ["nsubj", "root", "advmod", "fixed", "amod"])
+    assert projected("fr", "indeed", "0", "root", "en effet", {0: 1}) == ([0, 1], ["root", "fixed"])
     # no circle
     about = ("because left who", "3 1 0", "mark acl root")
     assert projected("fr", *about, "parce que vint", {0: 0, 1: 2, 2: 1}) == (
         [0, 1, 1],
-        ["mark", "fixed", "acl"],
+        ["root", "fixed", "acl"],
     )
 
 
@@ -283,6 +289,7 @@ def test_whatever_the_conventions_trees_stay_trees(language, n, seed):
     found, given_ = project(Parse(tuple(heads), tuple(deprels)), english, links, words, conventions)
     assert [head == UNKNOWN for head in found] == [deprel == "_" for deprel in given_]
     assert found.count(0) <= 1
+    assert all(given_[place] == "root" for place in range(n) if found[place] == 0)
     for place, head in enumerate(found):  # marks are leaves
         assert words[place] != "." or (head != 0 and place + 1 not in found)
     for start in range(n):  # no circle: a chain of heads ends at the root or at what is not known

@@ -208,7 +208,10 @@ def bind_expressions(
                 heads[other] = first + 1
         for word in inside[1:]:
             heads[word], deprels[word] = first + 1, "fixed"
-        heads[first], deprels[first] = (outward[0], expressions[found]) if outward else (UNKNOWN, "_")
+        if not outward:
+            heads[first], deprels[first] = UNKNOWN, "_"
+        else:
+            heads[first], deprels[first] = outward[0], expressions[found] if outward[0] else "root"
 
 
 def nominalize(
@@ -222,24 +225,26 @@ def nominalize(
     """Gives nouns, told by a preposition before them, relations that nouns have, and their words those of a noun's.
 
     If the preposition is put for one in English, the noun is one there, too: its relation is left as it is then, unless
-    it is one that no noun behind a preposition has. heads: as they are when all words have theirs. deprels: changed in
-    place. of_english: relations of the English words.
+    it is one that no noun behind a preposition has. The root stays what it is. heads: as they are when all words have
+    theirs. deprels: changed in place. of_english: relations of the English words.
     """
     nouns: set[int] = set()
     for word, form in enumerate(forms[:-1]):
         noun = heads[word] - 1
-        if noun > word and form.lower() in conventions.prepositions:
-            if forms[word + 1].lower() in conventions.subordinators:
-                continue
-            if universal(deprels[word]) in _NO_CASE:
-                deprels[word] = "case"
-            if universal(deprels[word]) == "case":
-                deprel = universal(deprels[noun])
-                same = word in english_of and universal(of_english[english_of[word]]) == "case"
-                if heads[noun] > 0 and (not same or deprel in _OF_NO_OBLIQUE):
-                    deprels[noun] = _AS_NOUN.get(deprel, deprels[noun])
-                if not same:
-                    nouns.add(noun)
+        if noun <= word or form.lower() not in conventions.prepositions:
+            continue
+        if forms[word + 1].lower() in conventions.subordinators:
+            continue
+        if universal(deprels[word]) in _NO_CASE:
+            deprels[word] = "case"
+        if universal(deprels[word]) != "case" or heads[noun] == 0:
+            continue
+        deprel = universal(deprels[noun])
+        same = word in english_of and universal(of_english[english_of[word]]) == "case"
+        if not same or deprel in _OF_NO_OBLIQUE:
+            deprels[noun] = _AS_NOUN.get(deprel, deprels[noun])
+        if not same:
+            nouns.add(noun)
     for word, head in enumerate(heads):
         if head - 1 in nouns and universal(deprels[word]) in _OBJECTS:
             deprels[word] = "nmod"
