@@ -2,10 +2,11 @@
 
 Hwa et al. (2005), "Bootstrapping parsers via syntactic projection across parallel texts". An English parser parses the
 English side of a bitext; where word d is linked to d' and its head h to h', each to no other, d' gets the head h' and
-the relation of d. What is known of the language's trees beside that is put right (`conventions.py`, `reshaping.py`).
-Words without such a link or a convention, or whose head has none, stay without a head: a tree in part, from which a
-parser learns what it says (`BiaffineHead.loss`), with some doubt (`DOUBT`), and nothing of the rest. A parser that was
-swapped into a language has never seen its order of words; this is where it does.
+the relation of d. What is known of the language's trees beside that is put right (`conventions.py`, `reshaping.py`),
+and punctuation marks hang where Universal Dependencies has them (`punctuation.py`). Words without such a link or a
+convention, or whose head has none, stay without a head: a tree in part, from which a parser learns what it says
+(`BiaffineHead.loss`), with some doubt (`DOUBT`), and nothing of the rest. A parser that was swapped into a language has
+never seen its order of words; this is where it does.
 """
 
 from __future__ import annotations
