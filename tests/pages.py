@@ -95,7 +95,7 @@ def library(folder: Path) -> Path:
     names = [" ".join(tiny.words()[start : start + 10]) + "." for start in range(0, 80, 10)] * 6
     english, french = ([pair[side] for pair in pairs[:700]] + names for side in (0, 1))
     for name in ("pairs.tsv", "pairs.fr.tsv", "pairs.hi.tsv", "pairs.vi.tsv"):
-        as_tsv(folder / name, pairs[:150])
+        as_tsv(folder / name, pairs[:250])
     as_tsv(folder / "heldout.tsv", pairs[-40:])
     for name, lines in (
         ("en.txt", english), ("fr.txt", french), ("more.en.txt", english[:50]), ("more.fr.txt", french[:50]),
