@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import random_tree
 
-from lingraft.tasks.parsing.punctuation import above, attach_punctuation, is_punctuation
+from lingraft.tasks.parsing.punctuation import attach_punctuation, is_punctuation
 from lingraft.tasks.parsing.treebank import UNKNOWN
 
 
@@ -88,12 +88,6 @@ def test_a_dash_in_the_place_of_a_copula_hangs_on_the_predicate():
     assert attached(athens, "4 ? 4 0", "nsubj _ amod root") == [4, 4, 4, 0]
     assert attached(athens.replace("—", ","), "4 ? 4 0", "nsubj _ amod root") == [4, 1, 4, 0]
     assert attached(athens, "4 ? 4 0", "advcl _ amod root") == [4, 1, 4, 0]
-
-
-def test_above_ends():
-    assert above(0, [2, 3, 0]) == {1, 2}
-    assert above(0, [2, UNKNOWN]) == {1}
-    assert above(0, [2, 1]) == {0, 1}
 
 
 def test_marks_alone_stay_as_they_are():

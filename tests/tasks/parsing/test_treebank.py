@@ -15,6 +15,7 @@ from trees import leads_to_the_root, random_tree
 
 from lingraft.errors import CorpusError, OutputError
 from lingraft.tasks.parsing import Sentence, read_conllu, write_conllu
+from lingraft.tasks.parsing.treebank import UNKNOWN, above
 
 EXAMPLE = """\
 # newdoc
@@ -248,3 +249,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, name):
     with pytest.raises(OutputError, match=name):
         write_conllu([], tmp_path / name)
+
+
+def test_above_ends():
+    assert above(0, [2, 3, 0]) == {1, 2}
+    assert above(0, [2, UNKNOWN]) == {1}
+    assert above(0, [2, 1]) == {0, 1}

@@ -69,10 +69,10 @@ class Inserted(NamedTuple):
         return deprel not in FUNCTION and deprel not in _OF_ADVERBS
 
     def companion_of(self, word: int, forms: Sequence[str]) -> int:
-        """The place of the companion of an inserted word, inside the sentence or not."""
+        """The place of the companion of an inserted word, inside the sentence or not. forms: in small letters."""
         step = 1 if self.before else -1
         place = word + step
-        while 0 <= place < len(forms) and forms[place].lower() in self.over:
+        while 0 <= place < len(forms) and forms[place] in self.over:
             place += step
         return place
 
@@ -149,25 +149,30 @@ class Conventions(NamedTuple):
     def restricted_to(self, labels: Collection[str]) -> Conventions:
         """Those of them that make none but the given relations."""
 
+        known = frozenset(labels)
+
+        def one(relation: str) -> str:
+            return relation if relation in known else ""
+
         def only(changed: Mapping[str, str]) -> dict[str, str]:
-            return {old: new for old, new in changed.items() if new in labels}
+            return {old: new for old, new in changed.items() if new in known}
 
         return self._replace(
-            inserted=tuple(rule for rule in self.inserted if rule.relation in labels),
+            inserted=tuple(rule for rule in self.inserted if rule.relation in known),
             attached=tuple(
-                rule for rule in self.attached if {rule.relation, rule.of_clauses or rule.relation} <= {*labels}
+                rule for rule in self.attached if {rule.relation, rule.of_clauses or rule.relation} <= known
             ),
             behind=only(self.behind),
             before=only(self.before),
-            suffixed=self.suffixed if self.suffixed in labels else "",
+            suffixed=one(self.suffixed),
             copulas=only(self.copulas),
-            modal=self.modal if self.modal in labels else "",
-            possessive=self.possessive if self.possessive in labels else "",
+            modal=one(self.modal),
+            possessive=one(self.possessive),
             function_words=only(self.function_words),
-            expressions={words: its for words, its in self.expressions.items() if {its, "fixed"} <= {*labels}},
-            prepositions=self.prepositions if {"case", "nmod", "obl"} <= {*labels} else frozenset(),
-            article=self.article if {"amod", "nmod"} <= {*labels} else "",
-            punctuation=self.punctuation if self.punctuation in labels else "",
+            expressions={words: its for words, its in self.expressions.items() if {its, "fixed"} <= known},
+            prepositions=self.prepositions if {"case", "nmod", "obl"} <= known else frozenset(),
+            article=self.article if {"amod", "nmod"} <= known else "",
+            punctuation=one(self.punctuation),
         )
 
 

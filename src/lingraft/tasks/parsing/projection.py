@@ -192,7 +192,8 @@ def project(
     """
     heads, deprels = [UNKNOWN] * len(foreign), ["_"] * len(foreign)
     english_of = {place: i for i, place in counterparts.items() if not is_punctuation(foreign[place])}
-    found = insertions(foreign, english_of, parse.deprels, conventions)
+    forms = [word.lower() for word in foreign]
+    found = insertions(forms, english_of, parse.deprels, conventions)
     for insertion in found:
         english_of.pop(insertion.word, None)
     linked = {i: place for place, i in english_of.items()}
@@ -202,16 +203,16 @@ def project(
             heads[place], deprels[place] = 0, deprel
         elif head in linked:
             heads[place] = linked[head] + 1
-            deprels[place] = relation_of(deprel, (i, place), (head, linked[head]), english, foreign, conventions)
+            deprels[place] = relation_of(deprel, (i, place), (head, linked[head]), english, forms, conventions)
     for insertion in found:
         insert(heads, deprels, insertion)
     if conventions.modal or conventions.copulas:
-        raise_verbs(heads, deprels, english, foreign, english_of, conventions)
+        raise_verbs(heads, deprels, english, forms, english_of, conventions)
     if conventions.expressions:
-        bind_expressions(heads, deprels, foreign, conventions.expressions)
-    attach(heads, deprels, foreign, english_of, parse.deprels, conventions)
+        bind_expressions(heads, deprels, forms, conventions.expressions)
+    attach(heads, deprels, forms, english_of, parse.deprels, conventions)
     if conventions.prepositions:
-        nominalize(heads, deprels, foreign, english_of, parse.deprels, conventions)
+        nominalize(heads, deprels, forms, english_of, parse.deprels, conventions)
     for word in _crossing(heads):
         heads[word], deprels[word] = UNKNOWN, "_"
     if conventions.punctuation:

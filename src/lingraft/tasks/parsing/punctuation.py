@@ -13,7 +13,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Mapping, MutableSequence, Sequence
 
-from .treebank import UNKNOWN
+from .attachment import universal
+from .treebank import UNKNOWN, above
 
 #: what may close what
 _CLOSERS: Mapping[str, Collection[str]] = {
@@ -105,15 +106,15 @@ def _separated(
 ) -> int | None:
     """The head of the unit that a mark separates, which begins at ``right`` or ends at ``left``."""
     after, of_after = _highest(heads, right, range(mark + 1, len(heads)))
+    highest_after = None if of_after == UNKNOWN else after
     if left is None:
-        return None if of_after == UNKNOWN else after
+        return highest_after
     before, of_before = _highest(heads, left, range(mark))
     if of_after > 0 and (of_before <= 0 or after not in above(before, heads)):
         return after
     if of_before > 0:
         # a dash in the place of a copula: the subject is no unit that it separates
-        is_subject = dash and deprels[before].partition(":")[0] in _SUBJECTS
-        return before if not is_subject else None if of_after == UNKNOWN else after
+        return highest_after if dash and universal(deprels[before]) in _SUBJECTS else before
     return None
 
 
@@ -122,12 +123,3 @@ def _highest(heads: Sequence[int], word: int, side: range) -> tuple[int, int]:
     while heads[word] > 0 and heads[word] - 1 in side:
         word = heads[word] - 1
     return word, heads[word]
-
-
-def above(word: int, heads: Sequence[int]) -> set[int]:
-    """The places of all words that a word hangs on, over others or not; of a circle, all words in it."""
-    found: set[int] = set()
-    while heads[word] > 0 and heads[word] - 1 not in found:
-        word = heads[word] - 1
-        found.add(word)
-    return found

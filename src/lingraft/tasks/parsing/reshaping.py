@@ -1,6 +1,7 @@
 """Projected trees into the shape that the trees of the language have, as far as `conventions.py` knows it.
 
-Positions count from 0, heads from 1; the root's head is 0, one that is not known `treebank.UNKNOWN`.
+Positions count from 0, heads from 1; the root's head is 0, one that is not known `treebank.UNKNOWN`. Where words are
+called forms they are in small letters, as conventions list them.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from typing import NamedTuple
 
 from .attachment import universal
 from .conventions import FUNCTION, Conventions, Inserted, word_set
-from .punctuation import above
-from .treebank import UNKNOWN
+from .treebank import UNKNOWN, above
 
 #: English modal verbs, as treebanks cut them ("ca n't"); "will" and "would" make tenses elsewhere
 _MODALS = word_set("can could may might must shall should ca ought")
@@ -56,12 +56,13 @@ def believed(
     of_foreign: dict[int, set[int]] = {}
     for i, j in links:
         of_foreign.setdefault(j, set()).add(i)
+    forms = [word.lower() for word in foreign]
     nothing: set[int] = set()
     spare: set[tuple[int, int]] = set()
     for rule in conventions.inserted:
-        for word, form in enumerate(foreign):
-            if form.lower() in rule.forms:
-                shared = of_foreign.get(rule.companion_of(word, foreign), nothing)
+        for word, form in enumerate(forms):
+            if form in rule.forms:
+                shared = of_foreign.get(rule.companion_of(word, forms), nothing)
                 spare.update((i, word) for i in of_foreign.get(word, nothing) & shared)
     return [
         (i, j)
@@ -84,10 +85,10 @@ def insertions(
     taken: set[int] = set()
     for rule in conventions.inserted:
         for word, form in enumerate(forms):
-            if form.lower() not in rule.forms:
+            if form not in rule.forms:
                 continue
             companion = rule.companion_of(word, forms)
-            if companion not in english_of or {word, companion} & taken or forms[companion].lower() in rule.but:
+            if companion not in english_of or {word, companion} & taken or forms[companion] in rule.but:
                 continue
             if word in english_of and universal(of_english[english_of[word]]) not in FUNCTION:
                 continue
@@ -100,42 +101,37 @@ def insertions(
 def insert(heads: list[int], deprels: list[str], insertion: Insertion) -> None:
     """Puts an inserted word, which has no head yet, in its companion's place, in place; the companion goes under it."""
     word, companion, rule = insertion
-    for other, head in enumerate(heads):
-        if head == companion + 1 and rule.hands_over(universal(deprels[other])):
-            heads[other] = word + 1
-    _replace(heads, deprels, word, companion, rule.relation)
+    along = [other for other, its in enumerate(deprels) if rule.hands_over(universal(its))]
+    _take_place(heads, deprels, word, companion, rule.relation, along)
 
 
 def raise_verbs(
     heads: list[int],
     deprels: list[str],
     english: Sequence[str],
-    foreign: Sequence[str],
+    forms: Sequence[str],
     english_of: Mapping[int, int],
     conventions: Conventions,
 ) -> None:
     """Puts modal verbs and copulas, which projection leaves under their verbs and predicates, in their place, in place.
 
-    english, foreign: the words of the sentences. conventions: whether, and what the verbs and predicates become.
+    english: the words of the English sentence. conventions: whether, and what the verbs and predicates become.
     """
-    for deprel in ("aux", "cop"):
+    for deprel, if_before in (("aux", _OF_CLAUSES_BEFORE), ("cop", _OF_COPULAS_BEFORE)):
         for word, i in english_of.items():
             if universal(deprels[word]) != deprel or heads[word] <= 0:
                 continue
             if deprel == "cop":
-                relation = conventions.copulas.get(foreign[word].lower(), "")
+                relation = conventions.copulas.get(forms[word], "")
             else:
                 relation = conventions.modal if english[i].lower() in _MODALS else ""
-            if not relation:
-                continue
-            verb = heads[word] - 1
-            for other, head in enumerate(heads):
-                if head == verb + 1 and other != word:
-                    its = universal(deprels[other])
-                    before = _OF_CLAUSES_BEFORE if deprel == "aux" else _OF_COPULAS_BEFORE
-                    if its in _OF_CLAUSES or (its in before and other < word):
-                        heads[other] = word + 1
-            _replace(heads, deprels, word, verb, relation)
+            if relation:
+                along = [
+                    other
+                    for other, its in enumerate(map(universal, deprels))
+                    if its in _OF_CLAUSES or (its in if_before and other < word)
+                ]
+                _take_place(heads, deprels, word, heads[word] - 1, relation, along)
 
 
 def attach(
@@ -151,18 +147,17 @@ def attach(
     What hung on them, but for the rest of a fixed expression, has no head any more. of_english: relations of the
     English words.
     """
-    listed = frozenset[str]().union(*(rule.forms for rule in conventions.attached))
     for rule in conventions.attached:
         for word, form in enumerate(forms):
             head = rule.head_of(word)
-            if form.lower() not in rule.forms or not 0 <= head < len(forms):
+            if form not in rule.forms or not 0 <= head < len(forms):
                 continue
-            beside = forms[head].lower()
-            if _is_sign(beside) or beside in rule.but or beside in listed:
+            beside = forms[head]
+            if _is_sign(beside) or beside in rule.but or any(beside in other.forms for other in conventions.attached):
                 continue
             if heads[head] == word + 1 and deprels[head] == "fixed":
                 continue
-            if rule.not_before and (word + 1 == len(forms) or forms[word + 1].lower() in rule.not_before):
+            if rule.not_before and (word + 1 == len(forms) or forms[word + 1] in rule.not_before):
                 continue
             relation = rule.relation
             if rule.of_clauses:
@@ -185,24 +180,16 @@ def bind_expressions(
 
     expressions: `Conventions.expressions`. Of several that begin at a word the longest one is taken.
     """
-    by_first: dict[str, list[tuple[str, ...]]] = {}
-    for words in sorted(expressions, key=len, reverse=True):
-        by_first.setdefault(words[0], []).append(words)
-    lower = [form.lower() for form in forms]
+    longest = max(map(len, expressions))
     bound = 0
-    for first, form in enumerate(lower):
-        found = next(
-            (words for words in by_first.get(form, ()) if tuple(lower[first : first + len(words)]) == words), ()
-        )
+    for first in range(len(forms)):
+        beginnings = (tuple(forms[first : first + length]) for length in range(longest, 1, -1))
+        found = next((words for words in beginnings if words in expressions), ())
         if not found or first < bound:
             continue
         inside = range(first, first + len(found))
         bound = inside.stop
-        outward = [
-            heads[word]
-            for word in inside
-            if heads[word] != UNKNOWN and not {heads[word] - 1, *above(word, heads)} & {*inside}
-        ]
+        outward = [heads[word] for word in inside if heads[word] != UNKNOWN and above(word, heads).isdisjoint(inside)]
         for other, head in enumerate(heads):
             if head - 1 in inside:
                 heads[other] = first + 1
@@ -231,9 +218,9 @@ def nominalize(
     nouns: set[int] = set()
     for word, form in enumerate(forms[:-1]):
         noun = heads[word] - 1
-        if noun <= word or form.lower() not in conventions.prepositions:
+        if noun <= word or form not in conventions.prepositions:
             continue
-        if forms[word + 1].lower() in conventions.subordinators:
+        if forms[word + 1] in conventions.subordinators:
             continue
         if universal(deprels[word]) in _NO_CASE:
             deprels[word] = "case"
@@ -255,15 +242,15 @@ def relation_of(
     place: tuple[int, int],
     head: tuple[int, int],
     english: Sequence[str],
-    foreign: Sequence[str],
+    forms: Sequence[str],
     conventions: Conventions,
 ) -> str:
     """The relation of a word whose counterpart has ``deprel``. place, head: English position, foreign position."""
-    form = foreign[place[1]].lower()
+    form = forms[place[1]]
     if form in conventions.function_words and universal(deprel) in (*FUNCTION, "advmod", "amod"):
         return conventions.function_words[form]
     if conventions.article and place[1] == head[1] + 1 and form.startswith(conventions.article):
-        agrees = foreign[head[1]].startswith(conventions.article)
+        agrees = forms[head[1]].startswith(conventions.article)
         if universal(deprel) in ("amod", "compound", "nmod"):
             return "amod" if agrees else "nmod"
     if place[0] < head[0] and place[1] > head[1]:
@@ -271,7 +258,7 @@ def relation_of(
     if place[1] < head[1]:
         if conventions.possessive and deprel == "nmod:poss" and english[place[0]].lower() in _POSSESSIVES:
             return conventions.possessive
-        after = foreign[place[1] + 1]
+        after = forms[place[1] + 1]
         if deprel == "amod" and after in conventions.particles:
             return deprel
         if conventions.suffixed and place[1] + 1 == head[1] and len(after) == 1 and deprel in conventions.before:
@@ -280,7 +267,11 @@ def relation_of(
     return deprel
 
 
-def _replace(heads: list[int], deprels: list[str], word: int, old: int, relation: str) -> None:
+def _take_place(heads: list[int], deprels: list[str], word: int, old: int, relation: str, along: Sequence[int]) -> None:
+    """Puts a word in the place of another, which goes under it, and those ``along`` that hung on the other one, too."""
+    for other in along:
+        if heads[other] == old + 1 and other != word:
+            heads[other] = word + 1
     heads[word], deprels[word] = heads[old], deprels[old]
     heads[old], deprels[old] = word + 1, relation
 

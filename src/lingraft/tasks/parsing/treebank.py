@@ -278,6 +278,15 @@ def _short(field: str) -> str:
     return field if len(field) <= 40 else field[:40] + "..."
 
 
+def above(word: int, heads: Sequence[int]) -> set[int]:
+    """Where all words stand, counted from 0, that a word hangs on, over others or not; of a circle, all in it."""
+    found: set[int] = set()
+    while heads[word] > 0 and heads[word] - 1 not in found:
+        word = heads[word] - 1
+        found.add(word)
+    return found
+
+
 def _cycle(heads: Sequence[int]) -> int | None:
     """The first word, counted from 0, whose heads lead back to it; None if there is none."""
     reached = [0] * (len(heads) + 1)  # by the walk of this number
