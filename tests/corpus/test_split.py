@@ -62,4 +62,5 @@ def test_memory_does_not_grow_with_the_text():
         return peak
 
     peak(100)
-    assert peak(40_000) < 1.2 * peak(2_000) < 400_000
+    # about 100 kB, and 3.8 MB were every digest kept: room for what other threads of the process allocate meanwhile
+    assert peak(40_000) < 1_000_000
