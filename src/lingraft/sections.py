@@ -273,6 +273,12 @@ class TrainingRecipe(Section):
     contrast: float = key(
         1.0, "weight", "of telling the right English sentence from the others of the batch (`distill`)", ge=0
     )
+    negatives: int = key(
+        8192, "sentences",
+        "English ones of the steps before that the right one is told from, too (`distill`), whose embeddings are "
+        "there already",
+        ge=0,
+    )  # fmt: skip
     temperature: float = key(0.05, "cosine", "temperature of that choice (`distill`)", gt=0)
     subword_regularization: float | None = key(
         None, "probability",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from lingraft.evidence import build_table, encode
 from lingraft.recipe import TrainingRecipe
 from lingraft.surgery import LanguageModel, from_transformers, graft, load_model, share_body
 from lingraft.training import resolve_training, teacher, text_stream
+from lingraft.training.data import pad
 from lingraft.training.distillation import Distillation, framed
 from lingraft.training.language_modelling import LanguageModelling, Side
 
@@ -48,8 +51,13 @@ def encoder(sentence_model_folder) -> LanguageModel:
     return load_model(sentence_model_folder)
 
 
+def padded_ids(text: TokenSequences, lines: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    ids, mask = pad([text[line] for line in lines], 0)
+    return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
 def distillation(
-    source: LanguageModel, target: LanguageModel, contrast: float, batch_size: int = 8, **more: float
+    source: LanguageModel, target: LanguageModel, contrast: float, batch_size: int = 8, **more: Any
 ) -> Distillation:
     lines = tiny.english_lines(40)
     texts = [framed(model, encode(model.tokenizer, lines)) for model in (source, target)]
@@ -83,6 +91,53 @@ def test_contrast_adds_the_cross_entropy_within_the_batch(encoder: LanguageModel
     alone = float(distillation(source, target, contrast=1.0, batch_size=1).loss(0, both=False)[1]["loss_xx"])
     assert with_contrast > plain
     assert np.isfinite(alone)
+
+
+def test_the_right_sentence_is_told_from_those_of_the_steps_before(encoder: LanguageModel):
+    """By hand, for as many of them as there are yet, for a part of a step's and beyond the end of an epoch."""
+    source, target = pair_of_models(encoder)
+    with torch.no_grad():
+        target.model.get_input_embeddings().weight[:60].neg_()
+    plain = distillation(source, target, contrast=0.0)
+    task = distillation(source, target, contrast=0.7, negatives=20)
+    lines = [task._batches[step] for step in range(8)]
+    english, foreign = (
+        [model.embed(*padded_ids(task._texts[side], every)).detach() for every in lines]
+        for side, model in (("en", source), ("xx", target))
+    )  # fmt: skip
+    for step in (0, 1, 2, 4, 7):
+        earlier = torch.cat([english[step], *reversed(english[:step])])[: lines[step].size + 20]
+        told = foreign[step] @ earlier.T / 0.05
+        numbers = np.concatenate([lines[step], *reversed(lines[:step])])[: lines[step].size + 20]
+        same = torch.from_numpy(lines[step][:, None] == numbers).fill_diagonal_(False)
+        assert same.any() == (step == 7)  # the lines are different ones, but for those of the epoch before
+        wanted = -told.masked_fill(same, -1e9).log_softmax(-1).diagonal().mean()
+        losses = [each.loss(step, both=False)[1]["loss_xx"] for each in (task, plain)]
+        assert float(losses[0] - losses[1]) == pytest.approx(0.7 * float(wanted), rel=1e-4)
+        parts = [task.loss(step, False, part, 3)[1]["loss_xx"] for part in range(3)]
+        assert float(sum(parts)) == pytest.approx(float(losses[0]), rel=1e-5)
+
+
+def test_sentences_that_say_the_same_are_not_wrong(encoder: LanguageModel):
+    source, target = pair_of_models(encoder)
+    text = [framed(model, encode(model.tokenizer, tiny.english_lines(1) * 40)) for model in (source, target)]
+    losses = [
+        Distillation(
+            source, target, *text, batch_size=8, contrast=contrast, temperature=0.05, seed=0, device=CPU, negatives=16
+        ).loss(3, both=False)[1]["loss_xx"]
+        for contrast in (0.0, 1.0)
+    ]
+    assert float(losses[1]) == pytest.approx(float(losses[0]), abs=1e-6)
+
+
+def test_a_resumed_run_knows_the_sentences_before(encoder: LanguageModel):
+    source, target = pair_of_models(encoder)
+    table = sparse.csr_matrix(build_table(source.tokenizer, target.tokenizer).matrix)
+    for more in ({}, {"token_weight": 1.0, "table": table}):
+        first, later = (distillation(source, target, 1.0, negatives=20, **more) for _ in range(2))
+        losses = [float(first.loss(step, both=False)[0].detach()) for step in range(9)]
+        assert [float(later.loss(step, both=False)[0].detach()) for step in range(7, 9)] == losses[7:]
+        assert set(first._negatives._known) == {5, 6, 7, 8}
 
 
 def test_batches_of_long_sentences_are_run_in_smaller_parts(encoder: LanguageModel):

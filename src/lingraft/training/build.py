@@ -252,7 +252,8 @@ def distillation_trainer(
     objectives = [
         Distillation(
             source, model, *_sentences(source, model, bitexts[name]), batch_size=_decided(recipe.batch_size),
-            contrast=recipe.contrast, temperature=recipe.temperature, seed=seed + draws(number), device=device,
+            contrast=recipe.contrast, negatives=recipe.negatives, temperature=recipe.temperature,
+            seed=seed + draws(number), device=device,
             token_weight=recipe.token_weight, table=tables[name].matrix if name in tables else None, name=name,
             teacher=teacher, languages=len(targets), hold=hold,
             subword_regularization=_decided(recipe.subword_regularization),

@@ -17,6 +17,7 @@ from ..vocabulary import frame
 from .data import Array, LengthBatches, pad
 from .encoder import flop_forward
 from .language_modelling import special_tokens
+from .negatives import Negatives
 from .segmentation import Segmentations
 from .teacher import TeacherEmbeddings
 from .timing import Stopwatch
@@ -29,7 +30,8 @@ class Distillation:
     """Objective ``distill``: the foreign sentence goes where the untouched English model puts its translation.
 
     The loss is the mean squared distance of the unit vectors (twice one minus their cosine) plus, with a weight, the
-    cross-entropy of finding the right English sentence among those of the batch (temperature as given). When a body
+    cross-entropy of finding the right English sentence among those of the batch and as many of the steps before as
+    negatives says (temperature as given). When a body
     trains that English uses too (hold), English sentences are held at the teacher's embeddings the same way, so that
     old English indexes stay valid; without hold English takes no part, and its model must not train.
 
@@ -53,7 +55,7 @@ class Distillation:
         foreign_text: TokenSequences, *, batch_size: int, contrast: float, temperature: float, seed: int,
         device: torch.device, token_weight: float = 0.0, table: sparse.csr_matrix | None = None, name: str = ONLY,
         teacher: LanguageModel | None = None, languages: int = 1, hold: bool = True,
-        subword_regularization: float = 0.0, tokens_at_once: int | None = None,
+        subword_regularization: float = 0.0, tokens_at_once: int | None = None, negatives: int = 0,
     ) -> None:  # fmt: skip
         self._name = name
         self._languages = languages
@@ -68,6 +70,7 @@ class Distillation:
         self._taught = TeacherEmbeddings(
             self._batches, lambda lines: self._run(self._teacher, self._english_of(lines))[1]
         )
+        self._negatives = Negatives(english_text, self._batches, negatives if contrast else 0, self._taught_at)
         self._tokens_at_once = tokens_at_once
         self._contrast = contrast
         self._temperature = temperature
@@ -103,6 +106,11 @@ class Distillation:
             self._segmented = (step, text)
         return self._segmented[1]
 
+    def _taught_at(self, step: int) -> Tensor:
+        """The teacher's embeddings of a step's English side, the same whenever they are asked for."""
+        lines = self._batches[step]
+        return self._run(self._teacher, self._english_of(lines))[1] if self._token_weight else self._taught[lines]
+
     def _run(self, model: LanguageModel, text: list[Array]) -> tuple[Tensor, Tensor]:
         """Last hidden states (lines, length, width) and unit sentence embeddings (lines, width)."""
         with self.waiting:
@@ -112,7 +120,7 @@ class Distillation:
         return hidden, F.normalize(model.pool(hidden, ids, mask).float(), dim=-1)
 
     def loss(self, step: int, both: bool, part: int = 0, parts: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Objective`. The sentences to tell apart are those of the whole step, whatever the parts."""
+        """See `Objective`. The sentences to tell apart are the same whatever the parts."""
         lines = self._batches[step]
         mine = np.array_split(np.arange(lines.size), parts)[part]
         share = mine.size / lines.size
@@ -121,16 +129,17 @@ class Distillation:
         sentences = self._foreign_of(step)[mine[0] : mine[-1] + 1]
         with torch.no_grad():
             if self._token_weight:
-                teacher_hidden, everyone = self._run(self._teacher, self._english_of(lines))
-            else:
-                everyone = self._taught[lines]
+                teacher_hidden, embeddings = self._run(self._teacher, self._english_of(lines))
+                self._negatives.know(step, embeddings)
+            candidates = self._negatives(step)
         chosen = torch.from_numpy(mine).to(self._device)
-        teacher = everyone[chosen]
+        teacher = candidates.embeddings[chosen]
         student_hidden, student = self._run(self._foreign, sentences)
         cosine = (student * teacher).sum(-1)
         loss = 2 * (1 - cosine.mean())
-        if self._contrast and lines.size > 1:
-            loss = loss + self._contrast * F.cross_entropy(student @ everyone.T / self._temperature, chosen)
+        if self._contrast:
+            scores = student @ candidates.embeddings.T / self._temperature
+            loss = loss + self._contrast * F.cross_entropy(candidates.only_right(scores, chosen), chosen)
         losses = {f"loss_{self._name}": share * loss.detach(), f"cosine_{self._name}": share * cosine.detach().mean()}
         if self._token_weight:
             apart = self._token_distance(student_hidden, teacher_hidden[chosen], sentences, lines[mine])

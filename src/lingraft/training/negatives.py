@@ -1,0 +1,78 @@
+"""English sentences of the steps before, which a translation is told apart from as from those of its own batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..corpus import TokenSequences
+from .data import LengthBatches
+
+
+class Candidates(NamedTuple):
+    """What a translation is to be found among, those of its own batch first, in its order.
+
+    embeddings: unit vectors (k, width). sentences: int64 (k,), a hash of each one's tokens.
+    """
+
+    embeddings: Tensor
+    sentences: Tensor
+
+    def only_right(self, scores: Tensor, right: Tensor) -> Tensor:
+        """Scores (n, k) but for candidates that are the right one's sentence over again, which would not be wrong.
+
+        right: int64 (n,), the number of each one's right candidate.
+        """
+        same = self.sentences[right].unsqueeze(1) == self.sentences
+        same.scatter_(1, right.unsqueeze(1), False)
+        return scores.masked_fill(same, float("-inf"))
+
+
+class Negatives:
+    """The English sentences of a step and of the newest before it, with the teacher's embeddings of them.
+
+    A memory bank (Wu et al. 2018; of the batches before, Wang et al. 2020). There its vectors grow old, as their
+    encoder moves on; here the English side is a teacher's that never changes, so they are exact and cost nothing
+    but their product with a batch.
+
+    english: the English side. batches: of all lines. size: how many sentences of the steps before there are at most.
+    teacher: unit embeddings, float32 (lines, width), of a step's batch; where a run goes on it is asked again about the
+    steps before, so it has to answer the same.
+    """
+
+    def __init__(
+        self, english: TokenSequences, batches: LengthBatches, size: int, teacher: Callable[[int], Tensor]
+    ) -> None:
+        self._english = english
+        self._batches = batches
+        self._size = size
+        self._teacher = teacher
+        #: by step
+        self._known: dict[int, Candidates] = {}
+        self._candidates: tuple[int, Candidates] | None = None
+
+    def know(self, step: int, embeddings: Tensor) -> None:
+        """Spares the teacher the question about a step that was run through it anyway."""
+        hashes = [hash(self._english[line].tobytes()) for line in self._batches[step]]
+        self._known[step] = Candidates(embeddings, torch.tensor(hashes, dtype=torch.int64, device=embeddings.device))
+
+    def __call__(self, step: int) -> Candidates:
+        """What to choose from at a step."""
+        if self._candidates is None or self._candidates[0] != step:
+            parts = [self._of(step)]
+            wanted, earlier = self._size, step
+            while wanted > 0 and earlier > 0:
+                earlier -= 1
+                parts.append(Candidates(*(known[:wanted] for known in self._of(earlier))))
+                wanted -= parts[-1].sentences.numel()
+            self._known = {number: known for number, known in self._known.items() if earlier <= number <= step}
+            self._candidates = step, Candidates(*map(torch.cat, zip(*parts, strict=True)))
+        return self._candidates[1]
+
+    def _of(self, step: int) -> Candidates:
+        if step not in self._known:
+            self.know(step, self._teacher(step))
+        return self._known[step]
