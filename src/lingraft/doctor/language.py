@@ -10,7 +10,7 @@ from typing import Any
 
 import langcodes
 
-from ..evidence.alignment.words import is_spaceless
+from ..corpus.scripts import is_spaceless
 from .findings import Finding, percent
 
 #: share of the text in its language below which that is told, and below which the text is worthless

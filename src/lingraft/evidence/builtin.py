@@ -15,9 +15,9 @@ from typing import Any
 import langcodes
 import numpy as np
 
+from ..corpus.scripts import is_spaceless
 from ..errors import RecipeError
 from .alignment.lexicon import Lexicon, read_lexicon
-from .alignment.words import is_spaceless
 
 Array = np.ndarray[Any, Any]
 

@@ -22,10 +22,10 @@ from scipy import sparse
 from transformers import PreTrainedTokenizerBase
 
 from ..corpus import TokenSequences
+from ..corpus.scripts import is_spaceless
 from ..errors import CorpusError
 from ..vocabulary import all_special_ids, backend_json, notation, plain_backend, token_identities
 from .alignment.lexicon import Lexicon
-from .alignment.words import is_spaceless
 from .rows import Evidence
 from .table import Provenance
 

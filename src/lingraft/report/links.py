@@ -10,8 +10,8 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from ..corpus.scripts import is_spaceless
 from ..evidence import TranslationTable
-from ..evidence.alignment.words import is_spaceless
 from ..evidence.vectors.training import words_of
 from ..vocabulary import all_special_ids, plain_backend
 from .translations import Array

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from ..evidence.alignment.words import is_spaceless
+from ..corpus.scripts import is_spaceless
 from ..evidence.spelling import scripts_of
 from ..vocabulary import backend_json, notation, token_identities
 

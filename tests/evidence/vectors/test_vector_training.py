@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tiny
+from lingraft.corpus.scripts import MARK_RANGES, is_spaceless
 from lingraft.errors import CorpusError, RecipeError
-from lingraft.evidence.alignment.words import MARK_RANGES, is_spaceless
 from lingraft.evidence.vectors import cooccurrence, train_on_tokens, train_vectors, words_of
 from lingraft.evidence.vectors.training import _segmented
 

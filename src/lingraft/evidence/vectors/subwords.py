@@ -8,9 +8,9 @@ import numpy as np
 from scipy import sparse
 from transformers import PreTrainedTokenizerBase
 
+from ...corpus.scripts import is_spaceless
 from ...vocabulary import all_special_ids, plain_backend
 from ..alignment.compiled import Array
-from ..alignment.words import is_spaceless
 from .files import WordVectors
 
 #: words that are segmented at once

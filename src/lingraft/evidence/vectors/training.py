@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 from tokenizers import Tokenizer, models, trainers
 
+from ...corpus.scripts import MARK_RANGES, is_spaceless
 from ...errors import CorpusError, RecipeError, RunError
 from ...vocabulary.train import settled
-from ..alignment.words import MARK_RANGES, is_spaceless
 from .cooccurrence import count_vectors
 from .files import WordVectors, load_fasttext, of_model
 

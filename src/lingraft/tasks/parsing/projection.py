@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...corpus.scripts import is_spaceless
 from ...evidence.alignment import align
-from ...evidence.alignment.words import is_spaceless
 from .attachment import Parse
 from .biaffine import HeadDoubt
 from .clitics import ArabicClitics
