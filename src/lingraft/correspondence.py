@@ -44,7 +44,7 @@ _SAMPLE = 2000
 
 #: go up when the same text makes another tokenizer, or the same evidence another table, so that a run folder's old one
 #: is not taken for it
-_TRAINED_AS, _MADE_AS = 2, 3
+_TRAINED_AS, _MADE_AS = 3, 3
 
 #: of more text than this a vocabulary is trained on a sample
 _VOCABULARY_BYTES = 1 << 28
@@ -85,13 +85,22 @@ def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, co
         tokenizer = given_tokenizer(given.tokenizer, source)
         key: list[Any] = ["given", tokenizer_key(tokenizer)]
     else:
-        key = [_TRAINED_AS, inputs.corpus_key, tokenizer_key(source.tokenizer), recipe.size, recipe.min_count]
+        key = [
+            _TRAINED_AS,
+            inputs.corpus_key,
+            tokenizer_key(source.tokenizer),
+            recipe.size,
+            recipe.min_count,
+            recipe.superwords,
+        ]
 
         def make(folder: Path) -> None:
             lines = corpus.sample("xx", _VOCABULARY_BYTES)
             if given.text:  # the bitext's words need tokens too: their rows have the best evidence
                 lines = lines + [pair[1] for pair in corpus.pairs]
-            trained = train_target(source.model.config, source.tokenizer, lines, recipe.size, recipe.min_count)
+            trained = train_target(
+                source.model.config, source.tokenizer, lines, recipe.size, recipe.min_count, recipe.superwords
+            )
             save_tokenizer(trained, folder)
 
         tokenizer = load_tokenizer(cache.stage("vocabulary", key, make))

@@ -142,6 +142,12 @@ class VocabularyRecipe(Section):
         ge=16, le=1_000_000,
     )  # fmt: skip
     min_count: int = key(2, "occurrences", "a merge must be seen this often in training", ge=1)
+    superwords: bool = key(
+        True,
+        "",
+        "beside a model with WordPiece tokens, text whose characters or syllables are parts of words (Chinese, Thai, "
+        "Vietnamese) gets tokens of several of them, by a unigram model",
+    )
 
     @model_validator(mode="after")
     def _one_of(self) -> VocabularyRecipe:

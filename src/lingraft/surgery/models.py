@@ -32,7 +32,7 @@ from transformers import (
 )
 
 from ..errors import ModelError
-from ..vocabulary import ROLES, cuts_at_marks, tokenizer_hash, train_tokenizer
+from ..vocabulary import ROLES, cuts_at_marks, joins, tokenizer_hash, train_tokenizer
 from .folders import (
     Stored,
     check_complete,
@@ -52,6 +52,9 @@ Kind = Literal["masked", "causal", "sentence"]
 
 #: a word with a combining mark, of which any tokenizer can be trained
 _MARKED = ["कि"] * 4
+
+#: a text in characters that are parts of words, likewise
+_JOINED = ["中国的文化"] * 4
 
 
 @dataclass(frozen=True)
@@ -372,13 +375,16 @@ def _read_otherwise(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
 
 def train_target(
     config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, lines: Sequence[str], size: int | None = None,
-    min_count: int = 2,
+    min_count: int = 2, superwords: bool = True,
 ) -> PreTrainedTokenizerFast:  # fmt: skip
     """`train_tokenizer` for a model with this config, whose own tokenizer is given.
 
-    lines, size, min_count: as there.
+    lines, size, min_count, superwords: as there.
 
-    A pattern that cuts words at their vowel signs stays as it is where transformers would read no other one.
+    A pattern that cuts words at their vowel signs stays as it is where transformers would read no other one, and so do
+    tokens that are no words.
     """
     whole_words = not cuts_at_marks(tokenizer) or not _read_otherwise(config, train_tokenizer(tokenizer, _MARKED))
-    return train_tokenizer(tokenizer, lines, size, min_count, whole_words=whole_words)
+    if superwords and joins(tokenizer, lines):
+        superwords = not _read_otherwise(config, train_tokenizer(tokenizer, _JOINED))
+    return train_tokenizer(tokenizer, lines, size, min_count, whole_words=whole_words, superwords=superwords)

@@ -18,7 +18,9 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from ..errors import CorpusError, ModelError
 from .marks import has_marks, keep_marks
 from .renumber import around, chat_tokens, renumber_processor
+from .settled import settled
 from .special import all_special_ids
+from .superwords import joined, learn, sampled, units_of
 from .tokens import backend_json, notation
 
 DEFAULT_SIZE = 32_000
@@ -171,28 +173,9 @@ def _too_small(size: int, needed: int) -> CorpusError:
     )
 
 
-#: digits of a Unigram score that are the same in every process, and the step between characters the model had lost
-_SCORE_DIGITS, _SCORE_STEP = 4, 1e-4
-
-
-def settled(vocabulary: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """A learned Unigram vocabulary without the traces of the trainer's randomly seeded hash maps.
-
-    Those are the last digits of every score, by the order in which it sums, and which of the characters that it had
-    pruned and puts back gets which of the scores lowest, lowest + step, lowest + 2 steps ...
-    """
-    lowest = min((score for _, score in vocabulary), default=0.0)
-    scores = dict(vocabulary)
-    steps = {token: (score - lowest) / _SCORE_STEP for token, score in scores.items() if len(token) == 1}
-    put_back = sorted(token for token, step in steps.items() if abs(step - round(step)) < 1e-5)
-    scores.update((token, lowest + k * _SCORE_STEP) for k, token in enumerate(put_back))
-    rounded = [(token, round(score, _SCORE_DIGITS)) for token, score in scores.items()]
-    return sorted(rounded, key=lambda entry: (-entry[1], entry[0]))
-
-
 def train_tokenizer(
     source: PreTrainedTokenizerBase, lines: Sequence[str], size: int | None = None, min_count: int = 2,
-    *, whole_words: bool = True,
+    *, whole_words: bool = True, superwords: bool = True,
 ) -> PreTrainedTokenizerFast:  # fmt: skip
     """Trains a tokenizer of the source's kind on lines of the new language.
 
@@ -200,12 +183,17 @@ def train_tokenizer(
     that the text cannot support raises CorpusError, as does text without a single token. min_count: a merge has to be
     seen this often. whole_words: where the text has combining marks and the source's pattern cuts words at them, as
     GPT-2's does, the new tokenizer's does not; beside a Qwen2 model transformers would read no such one
-    (`lingraft.surgery.train_target`).
+    (`lingraft.surgery.train_target`). superwords: where the text is written in characters or syllables that are
+    parts of words, and the source's tokens are WordPiece's, which could not join them, the new ones may
+    (`lingraft.vocabulary.superwords`).
     """
     state = backend_json(source)
     state["normalizer"] = keep_accents(state["normalizer"])
     if whole_words and has_marks(lines):
         state = keep_marks(state)
+    units = units_of(lines) if superwords and state["model"]["type"] == "WordPiece" else None
+    if units:
+        state, lines = joined(state, units), sampled(lines, units)
     specials = _special_layout(source, state)
     model = state["model"]
     unknown = source.unk_token if model["type"] != "BPE" or model.get("unk_token") else None
@@ -219,7 +207,11 @@ def train_tokenizer(
     if not any(map(str.strip, lines)):
         raise CorpusError("The text of the new language holds nothing to make a vocabulary from.")
     try:
-        learned = _learn(state, lines, wanted - reserved + bool(unknown), min_count, unknown)
+        room = wanted - reserved + bool(unknown)
+        if units is None:
+            learned = _learn(state, lines, room, min_count, unknown)
+        else:
+            learned = learn(state, lines, room, unknown, units)
     except Exception as error:  # the trainer of Unigram models has no class of its own for this
         if "contain all chars" not in str(error):
             raise

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, trainers
 
 from ...corpus.scripts import MARK_RANGES, is_spaceless
 from ...errors import CorpusError, RecipeError, RunError
-from ...vocabulary.train import settled
+from ...vocabulary.settled import settled
 from .cooccurrence import count_vectors
 from .files import WordVectors, load_fasttext, of_model
 

@@ -1,0 +1,249 @@
+"""Tokens of several characters or syllables, for languages whose writing does not show where words end.
+
+Chinese has no spaces, and BERT's normaliser cuts it between all characters; Vietnamese has one after every syllable.
+Such a piece belongs to many words, so what English words it is translated by says little, and no row can hold it. Here
+a unigram model (Kudo 2018) learns tokens over characters, or over whole syllables, which may be words, parts of words,
+or often several of them (superwords; Liu et al. 2025). A token has one form wherever it stands: with WordPiece's marks
+most words would have two, and half of the text each.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from tokenizers import Tokenizer, models, trainers
+from transformers import PreTrainedTokenizerBase
+
+from ..corpus.scripts import SPACELESS_RANGES, is_without_spaces
+from .settled import settled
+from .tokens import backend_json
+
+#: what a text is written in that shows no words
+Units = Literal["characters", "syllables"]
+
+#: of the words of a text in syllables so many have one group of vowels (Vietnamese 97 %; English 58, French 49 %), and
+#: of fewer words nothing is concluded
+_ONE_VOWEL, _FEWEST_WORDS = 0.85, 1000
+
+#: about so many are looked at, of so many characters
+_MOST_WORDS, _LETTERS = 100_000, 5
+
+_VOWELS = re.compile("[aeiouy]+")
+
+#: a token has at most so many
+_MOST: dict[Units, int] = {"characters": 4, "syllables": 2}
+
+#: least pointwise mutual information, in nats, of two parts of a token
+_COHESION: dict[Units, float] = {"characters": 4.0, "syllables": 4.0}
+
+#: more text is not learned from, in units: it takes about a minute
+_MOST_UNITS = 1_000_000
+
+#: share of a vocabulary of syllables that spells what it does not know, and that single syllables have at most
+_SPELLING, _SINGLE = 0.1, 0.6
+
+#: the longest of these pieces, in characters
+_LONGEST_PIECE = 8
+
+#: first of the code points for private use that stand for syllables while tokens are learned
+_PRIVATE = 0xF0000
+
+_MARK = "▁"
+_UNKNOWN = "<unk>"
+
+#: of a score
+_DIGITS = 4
+
+
+def units_of(lines: Sequence[str]) -> Units | None:
+    """What a text is written in that shows no words; None where it shows them."""
+    if is_without_spaces(lines):
+        return "characters"
+    words = syllables = 0
+    for line in lines[:: max(1, sum(map(len, lines)) // (_LETTERS * _MOST_WORDS))]:
+        for word in unicodedata.normalize("NFD", line.lower()).split():
+            letters = "".join(character for character in word if character.isalpha())
+            if letters and unicodedata.name(letters[0], "").startswith("LATIN"):
+                words += 1
+                syllables += len(_VOWELS.findall(letters)) < 2
+    return "syllables" if words >= _FEWEST_WORDS and syllables > _ONE_VOWEL * words else None
+
+
+def joins(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> bool:
+    """Whether a tokenizer of the new language would join what the text is written in, and the given one could not."""
+    return backend_json(tokenizer)["model"]["type"] == "WordPiece" and units_of(lines) is not None
+
+
+def joined(state: dict[str, Any], units: Units) -> dict[str, Any]:
+    """A serialised WordPiece tokenizer as one that may join what its text is written in; its model is to be learned."""
+    pattern = _SPACELESS_RUN if units == "characters" else _SIGN
+    split: dict[str, Any] = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    if units == "characters":
+        decoder: dict[str, Any] = {"type": "Fuse"}
+        parts = [state["pre_tokenizer"], split]
+    else:
+        decoder = {
+            "type": "Sequence",
+            "decoders": [
+                {"type": "Replace", "pattern": {"String": _MARK}, "content": " "},
+                {"type": "Fuse"},
+                {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+            ],
+        }
+        # every word begins with the mark, behind a bracket as behind a space
+        near_signs = split | {"pattern": {"Regex": rf"\s+(?={_SIGN})|(?<={_SIGN})\s+"}, "behavior": "Removed"}
+        marked = {"type": "Metaspace", "replacement": _MARK, "prepend_scheme": "always", "split": False}
+        parts = [near_signs, split, marked]
+    return state | {
+        "normalizer": _leaving_runs(state["normalizer"], units),
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [part for part in parts if part]},
+        "decoder": decoder,
+        "model": {"type": "Unigram", "vocab": [], "unk_id": 0, "byte_fallback": False},
+    }
+
+
+#: a run of characters of scripts without spaces
+_RUN = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in SPACELESS_RANGES) + "]+")
+
+#: the same, and what is no part of a word, in the regular expressions of tokenizers
+_SPACELESS_RUN = "[" + "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in SPACELESS_RANGES) + "]+"
+_SIGN = r"[^\p{L}\p{M}\p{N}\s]"
+
+
+def _leaving_runs(normalizer: dict[str, Any] | None, units: Units) -> dict[str, Any] | None:
+    """The normaliser without cuts between characters; for syllables a run of spaces is one, and none at the ends."""
+    parts = [copy.deepcopy(normalizer)] if normalizer else []
+    for part in [*parts, *(inner for whole in parts for inner in whole.get("normalizers", []))]:
+        if part["type"] == "BertNormalizer":
+            part["handle_chinese_chars"] = False
+    if units == "syllables":
+        parts += [
+            {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
+            {"type": "Strip", "strip_left": True, "strip_right": True},
+        ]
+    return {"type": "Sequence", "normalizers": parts} if len(parts) > 1 else parts[0] if parts else None
+
+
+def sampled(lines: Sequence[str], units: Units) -> list[str]:
+    """Evenly spaced lines of a text, so many as a model is learned from, and the characters that they lack."""
+    total = sum(map(len, lines)) if units == "characters" else sum(line.count(" ") + 1 for line in lines)
+    some = list(lines[:: max(1, -(-total // _MOST_UNITS))])
+    return some + sorted(set().union(*lines) - set().union(*some))
+
+
+def learn(
+    state: dict[str, Any], lines: Sequence[str], size: int, unknown: str | None, units: Units
+) -> dict[str, Any]:  # fmt: skip
+    """The unigram model of a `joined` state: tokens of whole units, whole words of the rest, and what spells others.
+
+    size: how many at most. unknown: the unknown token, which is one of them.
+    """
+    mark = "" if units == "characters" else _MARK
+    text = _normalized(state, lines)
+    spelled = {character for line in text for character in line if not character.isspace()}
+    if units == "characters":
+        texts = [run for line in text for run in _RUN.findall(line)]
+        rest = Counter(word for line in text for word in _RUN.sub("\n", line).translate(_RUNS).split())
+        found = _joined_tokens(texts, size, units)
+        spelling = _spelling(rest, spelled, size, mark)
+    else:
+        runs = [run.split() for line in text for run in line.translate(_RUNS).split("\n")]
+        words = Counter(word for run in runs for word in run)
+        spelling = _spelling(words, spelled, size, mark)
+        rest = Counter({word: n for word, n in words.items() if _NUMBER.search(word)})
+        known = [word for word, n in (words - rest).items() if n > 1]
+        known = sorted(known, key=lambda word: (-words[word], word))[: int(_SINGLE * max(0, size - len(spelling)))]
+        code = {word: chr(_PRIVATE + k) for k, word in enumerate(known)}
+        texts = [part for run in runs for part in "".join(code.get(word, " ") for word in run).split()]
+        found = _joined_tokens(texts, size, units)
+        found = {"".join(mark + known[ord(unit) - _PRIVATE] for unit in token): s for token, s in found.items()}
+    total = sum(map(len, texts)) + rest.total()
+    whole = {mark + word: math.log(n / total) for word, n in rest.items() if n > 1} | found
+    # what is known as a whole beats its spelling
+    lowest = min(whole.values(), default=0.0)
+    spelling = {piece: lowest + score for piece, score in spelling.items() if piece not in whole}
+    likely = sorted(whole.items(), key=_likeliest)[: max(0, size - 1 - len(spelling))]
+    # as a trainer of the library has them: the unknown token first, the likeliest ones next
+    vocabulary = [(unknown or _UNKNOWN, 0.0), *sorted([*likely, *spelling.items()], key=_likeliest)]
+    model: dict[str, Any] = state["model"]
+    return model | {"vocab": [[token, round(score, _DIGITS)] for token, score in vocabulary]}
+
+
+def _normalized(state: dict[str, Any], lines: Sequence[str]) -> list[str]:
+    blank: dict[str, Any] = {"model": {"type": "WordLevel", "vocab": {}, "unk_token": ""}, "added_tokens": []}
+    normalizer = Tokenizer.from_str(json.dumps(state | blank | {"post_processor": None})).normalizer
+    return [line if normalizer is None else normalizer.normalize_str(line) for line in lines]
+
+
+def _joined_tokens(texts: Sequence[str], size: int, units: Units) -> dict[str, float]:
+    """Tokens of one unit or several whose parts belong together, and their scores.
+
+    texts: runs of units, a character each.
+
+    Tokens are left out at one of whose places the pointwise mutual information (Church & Hanks 1990) is small: such are
+    neighbours by chance, or by grammar, as a noun and its classifier.
+    """
+    if not texts:
+        return {}
+    longest, least = _MOST[units], _COHESION[units]
+    counts = Counter(
+        text[at : at + n] for text in texts for n in range(1, longest + 1) for at in range(len(text) - n + 1)
+    )
+    total = sum(map(len, texts))
+
+    def cohesion(token: str) -> float:
+        cuts = [(token[:k], token[k:]) for k in range(1, len(token))]
+        return min(math.log(counts[token] * total / (counts[left] * counts[right])) for left, right in cuts)
+
+    tokens = _learned(texts, 2 * size, longest)
+    return {token: score for token, score in tokens.items() if len(token) == 1 or cohesion(token) >= least}
+
+
+def _likeliest(entry: tuple[str, float]) -> tuple[float, str]:
+    return -entry[1], entry[0]
+
+
+def _spelling(words: Iterable[str], characters: Iterable[str], size: int, mark: str) -> dict[str, float]:
+    """Pieces that spell every text of these characters, with their scores."""
+    marked = [mark + word for word in words]
+    letters = set().union(*marked) if marked else set()
+    pieces = _learned(marked, max(int(_SPELLING * size), len(letters)), _LONGEST_PIECE) if marked else {}
+    lowest = min(pieces.values(), default=0.0) - 1
+    # a sign stands behind the mark, as a word of its own
+    single = {*letters} | {mark + character for character in characters if character not in letters}
+    return dict.fromkeys(single, lowest) | pieces
+
+
+def _learned(texts: Sequence[str], size: int, longest: int) -> dict[str, float]:
+    """Tokens of a unigram model and their scores, the same whenever they are learned."""
+    learner = Tokenizer(models.Unigram([(_UNKNOWN, 0.0)], 0))
+    trainer = trainers.UnigramTrainer(
+        vocab_size=size + 1, max_piece_length=longest, show_progress=False, unk_token=_UNKNOWN,
+        special_tokens=[_UNKNOWN],
+    )  # fmt: skip
+    learner.train_from_iterator(texts, trainer)
+    entries = json.loads(learner.to_str())["model"]["vocab"]
+    return dict(settled([(token, score) for token, score in entries if token != _UNKNOWN]))
+
+
+_NUMBER = re.compile(r"\d")
+
+
+class _Runs(dict[int, str]):
+    """For `str.translate`: what is no letter, mark or number ends a run of words."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        word = unicodedata.category(character)[0] in "LMN"
+        self[code] = character if word or character == " " else "\n"
+        return self[code]
+
+
+_RUNS = _Runs()
