@@ -103,6 +103,12 @@ def test_a_size_that_is_asked_for(size: int) -> None:
     assert len(train_tokenizer(tiny.wordpiece_tokenizer(), vietnamese(), size)) == size
 
 
+def test_a_small_vocabulary_spells_everything_too() -> None:
+    for lines, size in ((chinese(), 260), (vietnamese(), 200)):
+        target = train_tokenizer(tiny.wordpiece_tokenizer(), lines, size)
+        assert target.unk_token_id not in {token for line in lines for token in target(line)["input_ids"]}
+
+
 def test_what_a_text_is_written_in() -> None:
     assert units_of(chinese(10)) == "characters"
     assert units_of(["สวัสดีชาวโลก ok"]) == "characters"
@@ -112,6 +118,7 @@ def test_what_a_text_is_written_in() -> None:
     assert units_of(["the man who came in time had no more to say"] * 200) is None
     assert units_of(["나는 학교에 간다"] * 500) is None
     assert units_of(["यह एक वाक्य है"] * 500) is None
+    assert units_of(["протокол TCP и UDP для DNS " * 3] * 200) is None
     assert units_of([]) is None
 
 

@@ -85,14 +85,14 @@ def make_vocabulary(
     lines = list(material.text)
     if material.foreign is not material.text:
         lines += material.foreign
-    train = partial(train_target, source.model.config, source.tokenizer)
+    train = partial(train_target, source.model.config, source.tokenizer, superwords=recipe.superwords)
     try:
-        trained = train(lines, recipe.size, recipe.min_count)
+        trained = train(lines, size=recipe.size, min_count=recipe.min_count)
     except CorpusError:
         if whole or recipe.size is None:
             raise
         # what a part of the text cannot support all of it may
-        trained = train(lines, None, recipe.min_count)
+        trained = train(lines, min_count=recipe.min_count)
     return Vocabulary(trained, time.perf_counter() - began, whole and recipe.size is None)
 
 

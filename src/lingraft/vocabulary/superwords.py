@@ -33,21 +33,24 @@ Units = Literal["characters", "syllables"]
 _ONE_VOWEL, _FEWEST_WORDS = 0.85, 1000
 
 #: about so many are looked at, of so many characters
-_MOST_WORDS, _LETTERS = 100_000, 5
+_MOST_WORDS, _LENGTH = 100_000, 5
 
 _VOWELS = re.compile("[aeiouy]+")
 
-#: a token has at most so many
-_MOST: dict[Units, int] = {"characters": 4, "syllables": 2}
+#: a token has at most so many: syllables; characters of Chinese and Japanese; letters of other scripts without spaces
+_SYLLABLES, _CHARACTERS, _LETTERS = 2, 4, 16
 
-#: least pointwise mutual information, in nats, of two parts of a token
-_COHESION: dict[Units, float] = {"characters": 4.0, "syllables": 4.0}
+#: these two begin here
+_HAN = "\u2e80"
+
+#: least pointwise mutual information, in nats, of the two parts at any place of a token of syllables
+_COHESION = 4.0
 
 #: more text is not learned from, in units: it takes about a minute
-_MOST_UNITS = 1_000_000
+_MOST_UNITS = 4_000_000
 
-#: share of a vocabulary of syllables that spells what it does not know, and that single syllables have at most
-_SPELLING, _SINGLE = 0.1, 0.6
+#: share of a vocabulary that spells what it does not know as a whole
+_SPELLING = 0.1
 
 #: the longest of these pieces, in characters
 _LONGEST_PIECE = 8
@@ -67,12 +70,12 @@ def units_of(lines: Sequence[str]) -> Units | None:
     if is_without_spaces(lines):
         return "characters"
     words = syllables = 0
-    for line in lines[:: max(1, sum(map(len, lines)) // (_LETTERS * _MOST_WORDS))]:
+    for line in lines[:: max(1, sum(map(len, lines)) // (_LENGTH * _MOST_WORDS))]:
         for word in unicodedata.normalize("NFD", line.lower()).split():
             letters = "".join(character for character in word if character.isalpha())
-            if letters and unicodedata.name(letters[0], "").startswith("LATIN"):
-                words += 1
-                syllables += len(_VOWELS.findall(letters)) < 2
+            latin = unicodedata.name(letters[:1] or " ", "").startswith("LATIN")
+            words += bool(letters)
+            syllables += latin and len(_VOWELS.findall(letters)) < 2
     return "syllables" if words >= _FEWEST_WORDS and syllables > _ONE_VOWEL * words else None
 
 
@@ -151,7 +154,8 @@ def learn(
     if units == "characters":
         texts = [run for line in text for run in _RUN.findall(line)]
         rest = Counter(word for line in text for word in _RUN.sub("\n", line).translate(_RUNS).split())
-        found = _joined_tokens(texts, size, units)
+        han = sum(character >= _HAN for run in texts for character in run)
+        found = _learned(texts, size, _CHARACTERS if 2 * han > sum(map(len, texts)) else _LETTERS) if texts else {}
         spelling = _spelling(rest, spelled, size, mark)
     else:
         runs = [run.split() for line in text for run in line.translate(_RUNS).split("\n")]
@@ -159,19 +163,21 @@ def learn(
         spelling = _spelling(words, spelled, size, mark)
         rest = Counter({word: n for word, n in words.items() if _NUMBER.search(word)})
         known = [word for word, n in (words - rest).items() if n > 1]
-        known = sorted(known, key=lambda word: (-words[word], word))[: int(_SINGLE * max(0, size - len(spelling)))]
+        known = sorted(known, key=lambda word: (-words[word], word))[:size]
         code = {word: chr(_PRIVATE + k) for k, word in enumerate(known)}
         texts = [part for run in runs for part in "".join(code.get(word, " ") for word in run).split()]
-        found = _joined_tokens(texts, size, units)
+        found = _cohesive(_learned(texts, 2 * size, _SYLLABLES), texts) if texts else {}
         found = {"".join(mark + known[ord(unit) - _PRIVATE] for unit in token): s for token, s in found.items()}
     total = sum(map(len, texts)) + rest.total()
     whole = {mark + word: math.log(n / total) for word, n in rest.items() if n > 1} | found
     # what is known as a whole beats its spelling
     lowest = min(whole.values(), default=0.0)
-    spelling = {piece: lowest + score for piece, score in spelling.items() if piece not in whole}
-    likely = sorted(whole.items(), key=_likeliest)[: max(0, size - 1 - len(spelling))]
+    tokens = {piece: lowest + score for piece, score in spelling.items()}
+    for token, score in sorted(whole.items(), key=_likeliest):
+        if token in tokens or len(tokens) < size - 1:
+            tokens[token] = score
     # as a trainer of the library has them: the unknown token first, the likeliest ones next
-    vocabulary = [(unknown or _UNKNOWN, 0.0), *sorted([*likely, *spelling.items()], key=_likeliest)]
+    vocabulary = [(unknown or _UNKNOWN, 0.0), *sorted(tokens.items(), key=_likeliest)]
     model: dict[str, Any] = state["model"]
     return model | {"vocab": [[token, round(score, _DIGITS)] for token, score in vocabulary]}
 
@@ -182,19 +188,15 @@ def _normalized(state: dict[str, Any], lines: Sequence[str]) -> list[str]:
     return [line if normalizer is None else normalizer.normalize_str(line) for line in lines]
 
 
-def _joined_tokens(texts: Sequence[str], size: int, units: Units) -> dict[str, float]:
-    """Tokens of one unit or several whose parts belong together, and their scores.
+def _cohesive(tokens: dict[str, float], texts: Sequence[str]) -> dict[str, float]:
+    """The tokens without those at one of whose places the pointwise mutual information is small (Church & Hanks 1990).
+
+    Such are neighbours by chance or by grammar, as a noun and its preposition, and a parser's words are not joined so.
 
     texts: runs of units, a character each.
-
-    Tokens are left out at one of whose places the pointwise mutual information (Church & Hanks 1990) is small: such are
-    neighbours by chance, or by grammar, as a noun and its classifier.
     """
-    if not texts:
-        return {}
-    longest, least = _MOST[units], _COHESION[units]
     counts = Counter(
-        text[at : at + n] for text in texts for n in range(1, longest + 1) for at in range(len(text) - n + 1)
+        text[at : at + n] for text in texts for n in range(1, _SYLLABLES + 1) for at in range(len(text) - n + 1)
     )
     total = sum(map(len, texts))
 
@@ -202,8 +204,7 @@ def _joined_tokens(texts: Sequence[str], size: int, units: Units) -> dict[str, f
         cuts = [(token[:k], token[k:]) for k in range(1, len(token))]
         return min(math.log(counts[token] * total / (counts[left] * counts[right])) for left, right in cuts)
 
-    tokens = _learned(texts, 2 * size, longest)
-    return {token: score for token, score in tokens.items() if len(token) == 1 or cohesion(token) >= least}
+    return {token: score for token, score in tokens.items() if len(token) == 1 or cohesion(token) >= _COHESION}
 
 
 def _likeliest(entry: tuple[str, float]) -> tuple[float, str]:
