@@ -57,6 +57,17 @@ def test_characters_are_joined_to_words_that_have_one_form() -> None:
     assert target.decode(ids, skip_special_tokens=True) == chinese(3, seed=5)[0]
 
 
+def test_words_of_alphabets_without_spaces_are_longer() -> None:
+    random = np.random.default_rng(0)
+    words = ["".join(map(chr, random.integers(0x0E01, 0x0E2F, 7))) for _ in range(40)]
+    lines = ["".join(random.choice(words, random.integers(3, 9))) for _ in range(1500)]
+    target = train_tokenizer(tiny.wordpiece_tokenizer(), lines)
+    assert sum(target.tokenize(word) == [word] for word in words) > 30
+    assert all(
+        len(token) <= 4 for token in train_tokenizer(tiny.wordpiece_tokenizer(), chinese()).get_vocab() if token >= "一"
+    )
+
+
 def test_other_scripts_are_not_joined_with_these() -> None:
     target = train_tokenizer(tiny.wordpiece_tokenizer(), [line + "windows 11" for line in chinese()])
     assert target.tokenize(f"{WORDS[0]}windows{WORDS[1]}11wind") == [WORDS[0], "windows", WORDS[1], "11", *"wind"]
@@ -78,6 +89,9 @@ def test_syllables_are_joined_to_words_that_have_one_form() -> None:
         word = f"▁{first}▁{second}"
         assert target.tokenize(f"{first} {second}") == [word]
         assert target.tokenize(f"({first.upper()}  {second}).") == ["▁(", word, "▁)", "▁."]
+    # what only happened to be neighbours is not joined
+    pairs = {token for token in target.get_vocab() if token.count("▁") > 1}
+    assert pairs == {f"▁{first}▁{second}" for first, second in COMPOUNDS}
     text = f"{' '.join(COMPOUNDS[3])} ( ab ) 2024 {' '.join(COMPOUNDS[4])} ."
     encoding = target(text, return_offsets_mapping=True, add_special_tokens=False)
     names = target.convert_ids_to_tokens(encoding["input_ids"])
