@@ -276,9 +276,7 @@ class TrainingRecipe(Section):
         "leaves it out",
         ge=0,
     )  # fmt: skip
-    contrast: float = key(
-        1.0, "weight", "of telling the right English sentence from the others of the batch (`distill`)", ge=0
-    )
+    contrast: float = key(1.0, "weight", "of telling the right English sentence from others (`distill`)", ge=0)
     negatives: int = key(
         8192, "sentences",
         "English ones of the steps before that the right one is told from, too (`distill`), whose embeddings are "

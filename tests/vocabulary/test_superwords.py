@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 import tiny
 from lingraft.surgery import models, save_tokenizer, train_target
-from lingraft.vocabulary import backend_json, joins, special_ids, superwords, tokenizer_hash, train_tokenizer
+from lingraft.vocabulary import (
+    backend_json,
+    joined_units,
+    special_ids,
+    superwords,
+    token_cuts,
+    token_identities,
+    tokenizer_hash,
+    train_tokenizer,
+)
 from lingraft.vocabulary.superwords import units_of
 
 HAN = [chr(0x4E00 + k) for k in range(240)]
@@ -140,9 +150,9 @@ def test_only_a_tokenizer_that_cannot_join_them_is_changed() -> None:
     for kind, make in tiny.TOKENIZERS.items():
         source = make()
         target = backend_json(train_tokenizer(source, chinese()))
-        assert joins(source, chinese()) == (kind == "wordpiece")
+        assert (joined_units(source, chinese()) == "characters") == (kind == "wordpiece")
         assert (target["model"]["type"] == backend_json(source)["model"]["type"]) == (kind != "wordpiece")
-    assert not joins(tiny.wordpiece_tokenizer(), tiny.english_lines())
+    assert joined_units(tiny.wordpiece_tokenizer(), tiny.english_lines()) is None
     plain = train_tokenizer(tiny.wordpiece_tokenizer(), chinese(), superwords=False)
     assert plain.tokenize(WORDS[0]) == list(WORDS[0])
 
@@ -158,10 +168,59 @@ def test_transformers_reads_the_same_beside_the_model(tmp_path: Path, sentence_m
         assert backend_json(target)["model"]["type"] == "Unigram"
 
 
+@pytest.mark.parametrize(("lines", "decoder"), [(chinese(), "Fuse"), (vietnamese(), "Sequence")])
 def test_a_kind_that_transformers_would_not_read_is_not_made(
-    sentence_model_folder: str, monkeypatch: pytest.MonkeyPatch
+    lines: list[str], decoder: str, sentence_model_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = models.load_model(sentence_model_folder)
-    monkeypatch.setattr(models, "_read_otherwise", lambda *_: "BertTokenizer")
-    target = train_target(source.model.config, source.tokenizer, chinese())
+    tried = []
+
+    def read(_: object, tokenizer: PreTrainedTokenizerBase) -> str:
+        tried.append(backend_json(tokenizer)["decoder"]["type"])
+        return "BertTokenizer"
+
+    monkeypatch.setattr(models, "_read_otherwise", read)
+    target = train_target(source.model.config, source.tokenizer, lines)
+    assert tried == [decoder]
     assert backend_json(target)["model"]["type"] == "WordPiece"
+
+
+def test_words_and_signs_that_english_has_too_are_the_same_tokens() -> None:
+    source = tiny.wordpiece_tokenizer()
+    english = sorted({word for line in tiny.english_lines() for word in line.split()} & source.get_vocab().keys())
+    lines = [f"{line}{english[k % len(english)]},2" for k, line in enumerate(chinese())]
+    for target in (train_tokenizer(source, lines), train_tokenizer(source, lines, superwords=False)):
+        theirs = dict(zip(token_identities(target), range(len(target)), strict=True))
+        ours = token_identities(source)
+        names = target.get_vocab()
+        for text in (*english, ",", "2"):
+            assert theirs[ours[source.get_vocab()[text]]] == names[text]
+
+
+def test_tokens_of_several_are_cut_to_train_their_parts() -> None:
+    for lines, token, parts in (
+        (chinese(), WORDS[3], [tuple(WORDS[3])]),
+        (vietnamese(), "▁" + "▁".join(COMPOUNDS[3]), [tuple("▁" + syllable for syllable in COMPOUNDS[3])]),
+    ):
+        target = train_tokenizer(tiny.wordpiece_tokenizer(), lines)
+        cuts = token_cuts(target)
+        row = target.convert_tokens_to_ids(token)
+        places = slice(cuts.first[row], cuts.first[row] + cuts.number[row])
+        sides = (target.convert_ids_to_tokens(side[places].tolist()) for side in (cuts.left, cuts.right))
+        assert set(parts) <= set(zip(*sides, strict=True))
+
+
+def test_marks_stay_in_words() -> None:
+    """Japanese in decomposed form: the mark of a voiced consonant is a character of its own."""
+    words = [unicodedata.normalize("NFD", word) for word in ("がぎ", "ぐげ", "ござ", "じず")]
+    random = np.random.default_rng(0)
+    lines = ["".join(random.choice(words, random.integers(3, 9))) for _ in range(400)]
+    target = train_tokenizer(tiny.wordpiece_tokenizer(), lines)
+    assert all(target.tokenize(word) == [word] for word in words)
+
+
+@pytest.mark.parametrize("part", ["normalizer", "pre_tokenizer"])
+def test_a_source_without_a_part(part: str) -> None:
+    source = tiny.rebuilt(tiny.wordpiece_tokenizer(), **{part: None})
+    assert train_tokenizer(source, chinese()).tokenize(WORDS[3]) == [WORDS[3]]
+    assert train_tokenizer(source, vietnamese()).tokenize(" ".join(COMPOUNDS[3])) == ["▁" + "▁".join(COMPOUNDS[3])]

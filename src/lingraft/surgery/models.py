@@ -32,7 +32,7 @@ from transformers import (
 )
 
 from ..errors import ModelError
-from ..vocabulary import ROLES, cuts_at_marks, joins, tokenizer_hash, train_tokenizer
+from ..vocabulary import ROLES, cuts_at_marks, joined_units, tokenizer_hash, train_tokenizer
 from .folders import (
     Stored,
     check_complete,
@@ -53,8 +53,8 @@ Kind = Literal["masked", "causal", "sentence"]
 #: a word with a combining mark, of which any tokenizer can be trained
 _MARKED = ["कि"] * 4
 
-#: a text in characters that are parts of words, likewise
-_JOINED = ["中国的文化"] * 4
+#: texts in what is a part of words, likewise
+_JOINED = {"characters": ["中国的文化"] * 4, "syllables": ["quốc gia"] * 600}
 
 
 @dataclass(frozen=True)
@@ -385,6 +385,6 @@ def train_target(
     tokens that are no words.
     """
     whole_words = not cuts_at_marks(tokenizer) or not _read_otherwise(config, train_tokenizer(tokenizer, _MARKED))
-    if superwords and joins(tokenizer, lines):
-        superwords = not _read_otherwise(config, train_tokenizer(tokenizer, _JOINED))
+    if superwords and (units := joined_units(tokenizer, lines)):
+        superwords = not _read_otherwise(config, train_tokenizer(tokenizer, _JOINED[units]))
     return train_tokenizer(tokenizer, lines, size, min_count, whole_words=whole_words, superwords=superwords)

@@ -38,9 +38,9 @@ class Negatives:
     encoder moves on; here the English side is a teacher's that never changes, so they are exact and cost nothing
     but their product with a batch.
 
-    english: the English side. batches: of all lines. size: how many sentences of the steps before there are at most.
-    teacher: unit embeddings, float32 (lines, width), of a step's batch; where a run goes on it is asked again about the
-    steps before, so it has to answer the same.
+    english: the English side. batches: of all lines. size: how many sentences of the steps before there are at most,
+    each once, however often the text has been read. teacher: unit embeddings, float32 (lines, width), of a step's
+    batch; where a run goes on it is asked again about the steps before, so it has to answer the same.
     """
 
     def __init__(
@@ -63,11 +63,16 @@ class Negatives:
         """What to choose from at a step."""
         if self._candidates is None or self._candidates[0] != step:
             parts = [self._of(step)]
+            seen = set(parts[0].sentences.tolist())
             wanted, earlier = self._size, step
-            while wanted > 0 and earlier > 0:
+            oldest = step - self._batches.per_epoch
+            while wanted > 0 and earlier > max(0, oldest):
                 earlier -= 1
-                parts.append(Candidates(*(known[:wanted] for known in self._of(earlier))))
-                wanted -= parts[-1].sentences.numel()
+                known = self._of(earlier)
+                new = [k for k, sentence in enumerate(known.sentences.tolist()) if sentence not in seen][:wanted]
+                seen.update(known.sentences[new].tolist())
+                parts.append(Candidates(*(values[new] for values in known)))
+                wanted -= len(new)
             self._known = {number: known for number, known in self._known.items() if earlier <= number <= step}
             self._candidates = step, Candidates(*map(torch.cat, zip(*parts, strict=True)))
         return self._candidates[1]

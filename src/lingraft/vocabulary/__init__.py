@@ -5,7 +5,7 @@ from .fertility import text_counts
 from .marks import cuts_at_marks
 from .renumber import renumbered, with_chat_template, with_padding_at
 from .special import ROLES, all_special_ids, same_special_tokens, special_ids, special_rows
-from .superwords import joins
+from .superwords import joined_units
 from .tokens import TokenIdentity, backend_json, lower_cases, notation, token_identities, tokenizer_hash
 from .train import DEFAULT_SIZE, frame, keep_accents, plain_backend, train_tokenizer
 
@@ -18,7 +18,7 @@ __all__ = [
     "backend_json",
     "cuts_at_marks",
     "frame",
-    "joins",
+    "joined_units",
     "keep_accents",
     "lower_cases",
     "notation",

@@ -32,7 +32,8 @@ def token_cuts(tokenizer: PreTrainedTokenizerBase) -> TokenCuts:
     tokenizer: of any kind; one of whole words has no cuts.
     """
     state = backend_json(tokenizer)
-    marks_ends = notation(state) == "suffix"
+    style = notation(state)
+    marks_starts, marks_ends = style != "suffix", style in ("suffix", "plain")
     added = {token["id"] for token in state["added_tokens"]}
     identities = [
         None if token in added or state["model"]["type"] == "WordLevel" else identity
@@ -51,8 +52,10 @@ def token_cuts(tokenizer: PreTrainedTokenizerBase) -> TokenCuts:
         for place in range(1, len(text)):
             if text[place] & 0xC0 == 0x80:  # inside a character
                 continue
-            left = index.get(TokenIdentity(text[:place], mark and not marks_ends))
+            left = index.get(TokenIdentity(text[:place], mark and marks_starts))
             right = index.get(TokenIdentity(text[place:], mark and marks_ends))
+            if style == "metaspace" and text[place:].startswith(b" "):  # between the words of a token of several
+                right = index.get(TokenIdentity(text[place + 1 :], True))
             if left is not None and right is not None:
                 pairs.append((left, right))
                 number[token] += 1

@@ -15,13 +15,13 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from tokenizers import Tokenizer, models, trainers
 from transformers import PreTrainedTokenizerBase
 
-from ..corpus.scripts import SPACELESS_RANGES, is_without_spaces
+from ..corpus.scripts import MARK_RANGES, SPACELESS_RANGES, is_without_spaces
 from .settled import settled
 from .tokens import backend_json
 
@@ -55,8 +55,8 @@ _SPELLING = 0.1
 #: the longest of these pieces, in characters
 _LONGEST_PIECE = 8
 
-#: first of the code points for private use that stand for syllables while tokens are learned
-_PRIVATE = 0xF0000
+#: first of the code points for private use that stand for syllables while tokens are learned, and how many there are
+_PRIVATE, _MOST_PRIVATE = 0xF0000, 0xFFFE
 
 _MARK = "▁"
 _UNKNOWN = "<unk>"
@@ -67,10 +67,11 @@ _DIGITS = 4
 
 def units_of(lines: Sequence[str]) -> Units | None:
     """What a text is written in that shows no words; None where it shows them."""
-    if is_without_spaces(lines):
+    some = lines[:: max(1, sum(map(len, lines)) // (_LENGTH * _MOST_WORDS))]
+    if is_without_spaces(some):
         return "characters"
     words = syllables = 0
-    for line in lines[:: max(1, sum(map(len, lines)) // (_LENGTH * _MOST_WORDS))]:
+    for line in some:
         for word in unicodedata.normalize("NFD", line.lower()).split():
             letters = "".join(character for character in word if character.isalpha())
             latin = unicodedata.name(letters[:1] or " ", "").startswith("LATIN")
@@ -79,13 +80,16 @@ def units_of(lines: Sequence[str]) -> Units | None:
     return "syllables" if words >= _FEWEST_WORDS and syllables > _ONE_VOWEL * words else None
 
 
-def joins(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> bool:
-    """Whether a tokenizer of the new language would join what the text is written in, and the given one could not."""
-    return backend_json(tokenizer)["model"]["type"] == "WordPiece" and units_of(lines) is not None
+def joined_units(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> Units | None:
+    """What a tokenizer of the new language would join that the given one cuts apart; None where there is nothing."""
+    return units_of(lines) if backend_json(tokenizer)["model"]["type"] == "WordPiece" else None
 
 
 def joined(state: dict[str, Any], units: Units) -> dict[str, Any]:
-    """A serialised WordPiece tokenizer as one that may join what its text is written in; its model is to be learned."""
+    """A serialised WordPiece tokenizer as one that may join what its text is written in; its model is to be learned.
+
+    What it decodes has no spaces where it joins characters, as it does not see any.
+    """
     pattern = _SPACELESS_RUN if units == "characters" else _SIGN
     split: dict[str, Any] = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     if units == "characters":
@@ -112,11 +116,18 @@ def joined(state: dict[str, Any], units: Units) -> dict[str, Any]:
     }
 
 
-#: a run of characters of scripts without spaces
-_RUN = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in SPACELESS_RANGES) + "]+")
+def _run(form: Callable[[int], str]) -> str:
+    """The regular expression of a run of characters of scripts without spaces, with the marks that they carry."""
+    first, more = (
+        "".join(f"{form(low)}-{form(high)}" for low, high in ranges)
+        for ranges in (SPACELESS_RANGES, SPACELESS_RANGES + MARK_RANGES)
+    )
+    return f"[{first}][{more}]*"
 
-#: the same, and what is no part of a word, in the regular expressions of tokenizers
-_SPACELESS_RUN = "[" + "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in SPACELESS_RANGES) + "]+"
+
+#: in Python, and in tokenizers, which have their own notation; and there what is no part of a word
+_RUN = re.compile(_run(chr))
+_SPACELESS_RUN = _run(lambda code: rf"\x{{{code:X}}}")
 _SIGN = r"[^\p{L}\p{M}\p{N}\s]"
 
 
@@ -142,11 +153,12 @@ def sampled(lines: Sequence[str], units: Units) -> list[str]:
 
 
 def learn(
-    state: dict[str, Any], lines: Sequence[str], size: int, unknown: str | None, units: Units
+    state: dict[str, Any], lines: Sequence[str], size: int, unknown: str | None, units: Units, min_count: int = 2
 ) -> dict[str, Any]:  # fmt: skip
     """The unigram model of a `joined` state: tokens of whole units, whole words of the rest, and what spells others.
 
-    size: how many at most. unknown: the unknown token, which is one of them.
+    size: how many at most. unknown: the unknown token, which is one of them. min_count: a syllable, or a word of the
+    rest, has to be seen this often to be one.
     """
     mark = "" if units == "characters" else _MARK
     text = _normalized(state, lines)
@@ -162,14 +174,14 @@ def learn(
         words = Counter(word for run in runs for word in run)
         spelling = _spelling(words, spelled, size, mark)
         rest = Counter({word: n for word, n in words.items() if _NUMBER.search(word)})
-        known = [word for word, n in (words - rest).items() if n > 1]
-        known = sorted(known, key=lambda word: (-words[word], word))[:size]
+        known = [word for word, n in (words - rest).items() if n >= min_count]
+        known = sorted(known, key=lambda word: (-words[word], word))[: min(size, _MOST_PRIVATE)]
         code = {word: chr(_PRIVATE + k) for k, word in enumerate(known)}
         texts = [part for run in runs for part in "".join(code.get(word, " ") for word in run).split()]
         found = _cohesive(_learned(texts, 2 * size, _SYLLABLES), texts) if texts else {}
         found = {"".join(mark + known[ord(unit) - _PRIVATE] for unit in token): s for token, s in found.items()}
     total = sum(map(len, texts)) + rest.total()
-    whole = {mark + word: math.log(n / total) for word, n in rest.items() if n > 1} | found
+    whole = {mark + word: math.log(n / total) for word, n in rest.items() if n >= min_count} | found
     # what is known as a whole beats its spelling
     lowest = min(whole.values(), default=0.0)
     tokens = {piece: lowest + score for piece, score in spelling.items()}

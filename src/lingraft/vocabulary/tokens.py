@@ -98,9 +98,12 @@ def token_identities(tokenizer: PreTrainedTokenizerBase) -> list[TokenIdentity |
         elif style == "metaspace":
             text = token.removeprefix("▁").replace("▁", " ")
             identities[index] = TokenIdentity(text.encode(), token.startswith("▁"))
-        else:
+        elif style == "suffix":
             # original BPE marks where a word ends, so a word-initial token cannot be told from an inner one
             identities[index] = TokenIdentity(token.removesuffix(suffix).encode(), token.endswith(suffix))
+        else:
+            # without marks a token is one form for both places; of those that another vocabulary has too most are words
+            identities[index] = TokenIdentity(token.encode(), True)
     return identities
 
 

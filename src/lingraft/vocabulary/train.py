@@ -1,7 +1,8 @@
 """A tokenizer for the new language, of the same kind as the source model's.
 
 It keeps the source's normaliser (less whatever strips accents), pre-tokenizer (less what cuts words at their vowel
-signs), decoder and template; only the model inside is trained anew. Special tokens keep their ids, so that a model's
+signs), decoder and template; only the model inside is trained anew. Of a text that shows no words it keeps less
+(`lingraft.vocabulary.superwords`). Special tokens keep their ids, so that a model's
 config stays true; where the new vocabulary is smaller than such an id, that token moves to the end.
 """
 
@@ -20,7 +21,7 @@ from .marks import has_marks, keep_marks
 from .renumber import around, chat_tokens, renumber_processor
 from .settled import settled
 from .special import all_special_ids
-from .superwords import joined, learn, sampled, units_of
+from .superwords import joined, joined_units, learn, sampled
 from .tokens import backend_json, notation
 
 DEFAULT_SIZE = 32_000
@@ -191,7 +192,7 @@ def train_tokenizer(
     state["normalizer"] = keep_accents(state["normalizer"])
     if whole_words and has_marks(lines):
         state = keep_marks(state)
-    units = units_of(lines) if superwords and state["model"]["type"] == "WordPiece" else None
+    units = joined_units(source, lines) if superwords else None
     if units:
         state, lines = joined(state, units), sampled(lines, units)
     specials = _special_layout(source, state)
@@ -211,7 +212,7 @@ def train_tokenizer(
         if units is None:
             learned = _learn(state, lines, room, min_count, unknown)
         else:
-            learned = learn(state, lines, room, unknown, units)
+            learned = learn(state, lines, room, unknown, units, min_count)
     except Exception as error:  # the trainer of Unigram models has no class of its own for this
         if "contain all chars" not in str(error):
             raise
