@@ -81,7 +81,10 @@ def units_of(lines: Sequence[str]) -> Units | None:
 
 
 def joined_units(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> Units | None:
-    """What a tokenizer of the new language would join that the given one cuts apart; None where there is nothing."""
+    """What a tokenizer of the new language would join that the source's cuts apart; None where there is nothing.
+
+    tokenizer: the source's. lines: text of the new language.
+    """
     return units_of(lines) if backend_json(tokenizer)["model"]["type"] == "WordPiece" else None
 
 
