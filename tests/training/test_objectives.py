@@ -130,6 +130,19 @@ def test_sentences_that_say_the_same_are_not_wrong(encoder: LanguageModel):
     assert float(losses[1]) == pytest.approx(float(losses[0]), abs=1e-6)
 
 
+def test_a_sentence_that_the_text_has_often_is_wrong_once(encoder: LanguageModel):
+    source, target = pair_of_models(encoder)
+    text = [framed(model, encode(model.tokenizer, tiny.english_lines(10) * 8)) for model in (source, target)]
+    task = Distillation(
+        source, target, *text, batch_size=8, contrast=1.0, temperature=0.05, seed=0, device=CPU, negatives=50
+    )
+    for step in (0, 3, 9, 25):
+        sentences = task._negatives(step).sentences
+        own, earlier = sentences[:8].tolist(), sentences[8:].tolist()
+        assert len(set(earlier)) == len(earlier) <= 9
+        assert not set(own) & set(earlier)
+
+
 def test_a_resumed_run_knows_the_sentences_before(encoder: LanguageModel):
     source, target = pair_of_models(encoder)
     table = sparse.csr_matrix(build_table(source.tokenizer, target.tokenizer).matrix)

@@ -139,7 +139,7 @@ class Distillation:
         loss = 2 * (1 - cosine.mean())
         if self._contrast:
             scores = student @ candidates.embeddings.T / self._temperature
-            loss = loss + self._contrast * F.cross_entropy(candidates.only_right(scores, chosen), chosen)
+            loss = loss + self._contrast * F.cross_entropy(candidates.only_right(scores, mine), chosen)
         losses = {f"loss_{self._name}": share * loss.detach(), f"cosine_{self._name}": share * cosine.detach().mean()}
         if self._token_weight:
             apart = self._token_distance(student_hidden, teacher_hidden[chosen], sentences, lines[mine])

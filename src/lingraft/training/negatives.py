@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..corpus import TokenSequences
-from .data import LengthBatches
+from .data import Array, LengthBatches
 
 
 class Candidates(NamedTuple):
     """What a translation is to be found among, those of its own batch first, in its order.
 
-    embeddings: unit vectors (k, width). sentences: int64 (k,), a hash of each one's tokens.
+    embeddings: unit vectors (k, width). sentences: int64 (k,), a hash of each one's tokens; on the host, so that
+    nothing waits for a device.
     """
 
     embeddings: Tensor
-    sentences: Tensor
+    sentences: Array
 
-    def only_right(self, scores: Tensor, right: Tensor) -> Tensor:
+    def only_right(self, scores: Tensor, right: Array) -> Tensor:
         """Scores (n, k) but for candidates that are the right one's sentence over again, which would not be wrong.
 
         right: int64 (n,), the number of each one's right candidate.
         """
-        same = self.sentences[right].unsqueeze(1) == self.sentences
-        same.scatter_(1, right.unsqueeze(1), False)
-        return scores.masked_fill(same, float("-inf"))
+        same = self.sentences[right, None] == self.sentences
+        same[np.arange(right.size), right] = False
+        return scores.masked_fill(torch.from_numpy(same).to(scores.device), float("-inf"))
 
 
 class Negatives:
@@ -57,7 +59,7 @@ class Negatives:
     def know(self, step: int, embeddings: Tensor) -> None:
         """Spares the teacher the question about a step that was run through it anyway."""
         hashes = [hash(self._english[line].tobytes()) for line in self._batches[step]]
-        self._known[step] = Candidates(embeddings, torch.tensor(hashes, dtype=torch.int64, device=embeddings.device))
+        self._known[step] = Candidates(embeddings, np.array(hashes, np.int64))
 
     def __call__(self, step: int) -> Candidates:
         """What to choose from at a step."""
@@ -69,12 +71,16 @@ class Negatives:
             while wanted > 0 and earlier > max(0, oldest):
                 earlier -= 1
                 known = self._of(earlier)
-                new = [k for k, sentence in enumerate(known.sentences.tolist()) if sentence not in seen][:wanted]
-                seen.update(known.sentences[new].tolist())
-                parts.append(Candidates(*(values[new] for values in known)))
+                first = {sentence: k for k, sentence in reversed(list(enumerate(known.sentences.tolist())))}
+                new = sorted(k for sentence, k in first.items() if sentence not in seen)[:wanted]
+                if len(new) < known.sentences.size:
+                    known = Candidates(known.embeddings[new], known.sentences[new])
+                seen.update(known.sentences.tolist())
+                parts.append(known)
                 wanted -= len(new)
             self._known = {number: known for number, known in self._known.items() if earlier <= number <= step}
-            self._candidates = step, Candidates(*map(torch.cat, zip(*parts, strict=True)))
+            embeddings, sentences = zip(*parts, strict=True)
+            self._candidates = step, Candidates(torch.cat(embeddings), np.concatenate(sentences))
         return self._candidates[1]
 
     def _of(self, step: int) -> Candidates:
