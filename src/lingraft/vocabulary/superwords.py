@@ -18,12 +18,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from ..corpus.scripts import MARK_RANGES, SPACELESS_RANGES, is_without_spaces
-from .settled import settled
 from .tokens import backend_json
+from .unigram import learn_unigram
 
 #: what a text is written in that shows no words
 Units = Literal["characters", "syllables"]
@@ -43,7 +43,7 @@ _SYLLABLES, _CHARACTERS, _LETTERS = 2, 4, 16
 #: these two begin here
 _HAN = "\u2e80"
 
-#: least pointwise mutual information, in nats, of the two parts at any place of a token of syllables
+#: least pointwise mutual information, in nats, of two syllables that are one token
 _COHESION = 4.0
 
 #: more text is not learned from, in units: it takes about a minute
@@ -170,7 +170,7 @@ def learn(
         texts = [run for line in text for run in _RUN.findall(line)]
         rest = Counter(word for line in text for word in _RUN.sub("\n", line).translate(_RUNS).split())
         han = sum(character >= _HAN for run in texts for character in run)
-        found = _learned(texts, size, _CHARACTERS if 2 * han > sum(map(len, texts)) else _LETTERS) if texts else {}
+        found = learn_unigram(texts, size, _CHARACTERS if 2 * han > sum(map(len, texts)) else _LETTERS) if texts else {}
         spelling = _spelling(rest, spelled, size, mark)
     else:
         runs = [run.split() for line in text for run in line.translate(_RUNS).split("\n")]
@@ -181,7 +181,7 @@ def learn(
         known = sorted(known, key=lambda word: (-words[word], word))[: min(size, _MOST_PRIVATE)]
         code = {word: chr(_PRIVATE + k) for k, word in enumerate(known)}
         texts = [part for run in runs for part in "".join(code.get(word, " ") for word in run).split()]
-        found = _cohesive(_learned(texts, 2 * size, _SYLLABLES), texts) if texts else {}
+        found = _cohesive(learn_unigram(texts, 2 * size, _SYLLABLES), texts) if texts else {}
         found = {"".join(mark + known[ord(unit) - _PRIVATE] for unit in token): s for token, s in found.items()}
     total = sum(map(len, texts)) + rest.total()
     whole = {mark + word: math.log(n / total) for word, n in rest.items() if n >= min_count} | found
@@ -204,20 +204,18 @@ def _normalized(state: dict[str, Any], lines: Sequence[str]) -> list[str]:
 
 
 def _cohesive(tokens: dict[str, float], texts: Sequence[str]) -> dict[str, float]:
-    """The tokens without those at one of whose places the pointwise mutual information is small (Church & Hanks 1990).
+    """The tokens without pairs whose pointwise mutual information is small (Church & Hanks 1990).
 
     Such are neighbours by chance or by grammar, as a noun and its preposition, and a parser's words are not joined so.
 
     texts: runs of units, a character each.
     """
-    counts = Counter(
-        text[at : at + n] for text in texts for n in range(1, _SYLLABLES + 1) for at in range(len(text) - n + 1)
-    )
-    total = sum(map(len, texts))
+    alone = Counter(unit for text in texts for unit in text)
+    pairs = Counter(text[at : at + 2] for text in texts for at in range(len(text) - 1))
+    total = alone.total()
 
-    def cohesion(token: str) -> float:
-        cuts = [(token[:k], token[k:]) for k in range(1, len(token))]
-        return min(math.log(counts[token] * total / (counts[left] * counts[right])) for left, right in cuts)
+    def cohesion(pair: str) -> float:
+        return math.log(pairs[pair] * total / (alone[pair[0]] * alone[pair[1]]))
 
     return {token: score for token, score in tokens.items() if len(token) == 1 or cohesion(token) >= _COHESION}
 
@@ -230,23 +228,11 @@ def _spelling(words: Iterable[str], characters: Iterable[str], size: int, mark: 
     """Pieces that spell every text of these characters, with their scores."""
     marked = [mark + word for word in words]
     letters = set().union(*marked) if marked else set()
-    pieces = _learned(marked, max(int(_SPELLING * size), len(letters)), _LONGEST_PIECE) if marked else {}
+    pieces = learn_unigram(marked, max(int(_SPELLING * size), len(letters)), _LONGEST_PIECE) if marked else {}
     lowest = min(pieces.values(), default=0.0) - 1
     # a sign stands behind the mark, as a word of its own
     single = {*letters} | {mark + character for character in characters if character not in letters}
     return dict.fromkeys(single, lowest) | pieces
-
-
-def _learned(texts: Sequence[str], size: int, longest: int) -> dict[str, float]:
-    """Tokens of a unigram model and their scores, the same whenever they are learned."""
-    learner = Tokenizer(models.Unigram([(_UNKNOWN, 0.0)], 0))
-    trainer = trainers.UnigramTrainer(
-        vocab_size=size + 1, max_piece_length=longest, show_progress=False, unk_token=_UNKNOWN,
-        special_tokens=[_UNKNOWN],
-    )  # fmt: skip
-    learner.train_from_iterator(texts, trainer)
-    entries = json.loads(learner.to_str())["model"]["vocab"]
-    return dict(settled([(token, score) for token, score in entries if token != _UNKNOWN]))
 
 
 _NUMBER = re.compile(r"\d")

@@ -19,10 +19,10 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from ..errors import CorpusError, ModelError
 from .marks import has_marks, keep_marks
 from .renumber import around, chat_tokens, renumber_processor
-from .settled import settled
 from .special import all_special_ids
 from .superwords import joined, joined_units, learn, sampled
 from .tokens import backend_json, notation
+from .unigram import settled
 
 DEFAULT_SIZE = 32_000
 

@@ -117,7 +117,7 @@ def test_text_without_spaces_is_cut_into_words():
     assert {len(word) for word in found.words} <= {1, 2, 3, 4}
     parts = {one + other for one in words for other in ["", *words]}
     assert found.counts[[word in parts for word in found.words]].sum() > 0.8 * (found.counts.sum() - 2000)
-    pieces = _segmented({words[0] + words[1]: 50, words[2]: 50, "あいう": 1})
+    pieces = _segmented(Counter({words[0] + words[1]: 50, words[2]: 50, "あいう": 1}))
     assert all("".join(parts) == run for run, parts in pieces.items())
 
 

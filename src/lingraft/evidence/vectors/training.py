@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 import unicodedata
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import Tokenizer, models
 
 from ...corpus.scripts import MARK_RANGES, is_spaceless
 from ...errors import CorpusError, RecipeError, RunError
-from ...vocabulary.settled import settled
+from ...vocabulary.unigram import learn_unigram
 from .cooccurrence import count_vectors
 from .files import WordVectors, load_fasttext, of_model
 
@@ -172,27 +171,11 @@ _MARKS = re.compile(f"{_EDGE}([{''.join(f'{chr(first)}-{chr(last)}' for first, l
 def _segmented(runs: Counter[str]) -> dict[str, list[str]]:
     """The words of every run, by a unigram model of the runs."""
     characters = set().union(*runs)
-    learner = Tokenizer(models.Unigram([("<unk>", 0.0)], 0))
-    trainer = trainers.UnigramTrainer(
-        vocab_size=len(characters) + _SPACELESS_WORDS + 1, max_piece_length=_LONGEST, show_progress=False,
-        unk_token="<unk>", special_tokens=["<unk>"],
-    )  # fmt: skip
-    learner.train_from_iterator(_repeated(runs), trainer)
-    vocabulary = settled([(token, score) for token, score in _entries(learner) if token != "<unk>"])
-    segmenter = Tokenizer(models.Unigram([("<unk>", 0.0), *vocabulary], 0))
+    vocabulary = learn_unigram(runs.elements(), len(characters) + _SPACELESS_WORDS, _LONGEST)
+    segmenter = Tokenizer(models.Unigram([("<unk>", 0.0), *vocabulary.items()], 0))
     found = {}
     names = iter(runs)
     while some := list(islice(names, 10_000)):
         for run, encoding in zip(some, segmenter.encode_batch(some), strict=True):
             found[run] = [run[first:last] for first, last in encoding.offsets]
     return found
-
-
-def _repeated(runs: Counter[str]) -> Iterator[str]:
-    for run, count in runs.items():
-        yield from [run] * count
-
-
-def _entries(learner: Tokenizer) -> list[tuple[str, float]]:
-    entries: list[tuple[str, float]] = json.loads(learner.to_str())["model"]["vocab"]
-    return entries

@@ -1,6 +1,13 @@
-"""What the trainer of Unigram models leaves to chance, settled."""
+"""Unigram models, learned without what their trainer leaves to chance."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, models, trainers
+
+_UNKNOWN = "<unk>"
 
 #: digits of a Unigram score that are the same in every process, and the step between characters the model had lost
 _SCORE_DIGITS, _SCORE_STEP = 4, 1e-4
@@ -19,3 +26,18 @@ def settled(vocabulary: list[tuple[str, float]]) -> list[tuple[str, float]]:
     scores.update((token, lowest + k * _SCORE_STEP) for k, token in enumerate(put_back))
     rounded = [(token, round(score, _SCORE_DIGITS)) for token, score in scores.items()]
     return sorted(rounded, key=lambda entry: (-entry[1], entry[0]))
+
+
+def learn_unigram(texts: Iterable[str], size: int, longest: int) -> dict[str, float]:
+    """Tokens of a unigram model (Kudo 2018) and their scores, the likeliest first, the same whenever they are learned.
+
+    texts: what tokens may be parts of, as often as it occurs. size: tokens at most. longest: characters of a token.
+    """
+    learner = Tokenizer(models.Unigram([(_UNKNOWN, 0.0)], 0))
+    trainer = trainers.UnigramTrainer(
+        vocab_size=size + 1, max_piece_length=longest, show_progress=False, unk_token=_UNKNOWN,
+        special_tokens=[_UNKNOWN],
+    )  # fmt: skip
+    learner.train_from_iterator(texts, trainer)
+    entries = json.loads(learner.to_str())["model"]["vocab"]
+    return dict(settled([(token, score) for token, score in entries if token != _UNKNOWN]))
