@@ -44,7 +44,7 @@ _SAMPLE = 2000
 
 #: go up when the same text makes another tokenizer, or the same evidence another table, so that a run folder's old one
 #: is not taken for it
-_TRAINED_AS, _MADE_AS = 3, 3
+_TRAINED_AS, _MADE_AS = 4, 3
 
 #: of more text than this a vocabulary is trained on a sample
 _VOCABULARY_BYTES = 1 << 28
@@ -91,7 +91,7 @@ def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, co
             tokenizer_key(source.tokenizer),
             recipe.size,
             recipe.min_count,
-            recipe.superwords,
+            recipe.unigram,
         ]
 
         def make(folder: Path) -> None:
@@ -99,7 +99,7 @@ def make_vocabulary(cache: StageCache, inputs: Inputs, source: LanguageModel, co
             if given.text:  # the bitext's words need tokens too: their rows have the best evidence
                 lines = lines + [pair[1] for pair in corpus.pairs]
             trained = train_target(
-                source.model.config, source.tokenizer, lines, recipe.size, recipe.min_count, recipe.superwords
+                source.model.config, source.tokenizer, lines, recipe.size, recipe.min_count, recipe.unigram
             )
             save_tokenizer(trained, folder)
 

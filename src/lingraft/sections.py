@@ -142,11 +142,11 @@ class VocabularyRecipe(Section):
         ge=16, le=1_000_000,
     )  # fmt: skip
     min_count: int = key(2, "occurrences", "a merge must be seen this often in training", ge=1)
-    superwords: bool = key(
+    unigram: bool = key(
         True,
         "",
-        "beside a model with WordPiece tokens, text whose characters or syllables are parts of words (Chinese, Thai, "
-        "Vietnamese) gets tokens of several of them, by a unigram model",
+        "beside a model with WordPiece tokens, text that does not show its words gets a unigram model's: tokens of "
+        "several characters or syllables (Chinese, Thai, Vietnamese), or words apart from their clitics (Arabic, Hebrew)",
     )
 
     @model_validator(mode="after")

@@ -14,13 +14,13 @@ import tiny
 from lingraft.surgery import models, save_tokenizer, train_target
 from lingraft.vocabulary import (
     backend_json,
-    joined_units,
     special_ids,
     superwords,
     token_cuts,
     token_identities,
     tokenizer_hash,
     train_tokenizer,
+    unigram_units,
 )
 from lingraft.vocabulary.superwords import units_of
 
@@ -150,10 +150,10 @@ def test_only_a_tokenizer_that_cannot_join_them_is_changed() -> None:
     for kind, make in tiny.TOKENIZERS.items():
         source = make()
         target = backend_json(train_tokenizer(source, chinese()))
-        assert (joined_units(source, chinese()) == "characters") == (kind == "wordpiece")
+        assert (unigram_units(source, chinese()) == "characters") == (kind == "wordpiece")
         assert (target["model"]["type"] == backend_json(source)["model"]["type"]) == (kind != "wordpiece")
-    assert joined_units(tiny.wordpiece_tokenizer(), tiny.english_lines()) is None
-    plain = train_tokenizer(tiny.wordpiece_tokenizer(), chinese(), superwords=False)
+    assert unigram_units(tiny.wordpiece_tokenizer(), tiny.english_lines()) is None
+    plain = train_tokenizer(tiny.wordpiece_tokenizer(), chinese(), unigram=False)
     assert plain.tokenize(WORDS[0]) == list(WORDS[0])
 
 
@@ -189,7 +189,7 @@ def test_words_and_signs_that_english_has_too_are_the_same_tokens() -> None:
     source = tiny.wordpiece_tokenizer()
     english = sorted({word for line in tiny.english_lines() for word in line.split()} & source.get_vocab().keys())
     lines = [f"{line}{english[k % len(english)]},2" for k, line in enumerate(chinese())]
-    for target in (train_tokenizer(source, lines), train_tokenizer(source, lines, superwords=False)):
+    for target in (train_tokenizer(source, lines), train_tokenizer(source, lines, unigram=False)):
         theirs = dict(zip(token_identities(target), range(len(target)), strict=True))
         ours = token_identities(source)
         names = target.get_vocab()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
@@ -59,3 +60,15 @@ def is_without_spaces(lines: Iterable[str]) -> bool:
         characters.update(line)
     letters = {character: n for character, n in characters.items() if character.isalpha()}
     return 2 * sum(n for character, n in letters.items() if is_spaceless(character)) > sum(letters.values())
+
+
+class _WordRuns(dict[int, str]):
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        word = unicodedata.category(character)[0] in "LMN"
+        self[code] = character if word or character == " " else "\n"
+        return self[code]
+
+
+#: for `str.translate`: what is no letter, mark or number ends a run of words, and becomes the end of a line
+WORD_RUNS = _WordRuns()

@@ -85,7 +85,7 @@ def make_vocabulary(
     lines = list(material.text)
     if material.foreign is not material.text:
         lines += material.foreign
-    train = partial(train_target, source.model.config, source.tokenizer, superwords=recipe.superwords)
+    train = partial(train_target, source.model.config, source.tokenizer, unigram=recipe.unigram)
     try:
         trained = train(lines, size=recipe.size, min_count=recipe.min_count)
     except CorpusError:

@@ -7,6 +7,7 @@ The kind is read from the checkpoint: a ``modules.json`` makes a sentence encode
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import tempfile
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ from transformers import (
 )
 
 from ..errors import ModelError
-from ..vocabulary import ROLES, cuts_at_marks, joined_units, tokenizer_hash, train_tokenizer
+from ..vocabulary import ROLES, cuts_at_marks, tokenizer_hash, train_tokenizer, unigram_units
 from .folders import (
     Stored,
     check_complete,
@@ -53,8 +54,12 @@ Kind = Literal["masked", "causal", "sentence"]
 #: a word with a combining mark, of which any tokenizer can be trained
 _MARKED = ["कि"] * 4
 
-#: texts in what is a part of words, likewise
-_JOINED = {"characters": ["中国的文化"] * 4, "syllables": ["quốc gia"] * 600}
+#: texts that do not show their words, likewise
+_SAMPLES = {
+    "characters": ["中国的文化"] * 4,
+    "syllables": ["quốc gia"] * 600,
+    "clitics": [" ".join(f"{word} و{word}" for word in map("".join, itertools.product("كتبدر", repeat=3)))] * 10,
+}
 
 
 @dataclass(frozen=True)
@@ -375,16 +380,16 @@ def _read_otherwise(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
 
 def train_target(
     config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, lines: Sequence[str], size: int | None = None,
-    min_count: int = 2, superwords: bool = True,
+    min_count: int = 2, unigram: bool = True,
 ) -> PreTrainedTokenizerFast:  # fmt: skip
     """`train_tokenizer` for a model with this config, whose own tokenizer is given.
 
-    lines, size, min_count, superwords: as there.
+    lines, size, min_count, unigram: as there.
 
     A pattern that cuts words at their vowel signs stays as it is where transformers would read no other one, and so do
     tokens that are no words.
     """
     whole_words = not cuts_at_marks(tokenizer) or not _read_otherwise(config, train_tokenizer(tokenizer, _MARKED))
-    if superwords and (units := joined_units(tokenizer, lines)):
-        superwords = not _read_otherwise(config, train_tokenizer(tokenizer, _JOINED[units]))
-    return train_tokenizer(tokenizer, lines, size, min_count, whole_words=whole_words, superwords=superwords)
+    if unigram and (units := unigram_units(tokenizer, lines)):
+        unigram = not _read_otherwise(config, train_tokenizer(tokenizer, _SAMPLES[units]))
+    return train_tokenizer(tokenizer, lines, size, min_count, whole_words=whole_words, unigram=unigram)

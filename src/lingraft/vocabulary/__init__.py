@@ -5,7 +5,7 @@ from .fertility import text_counts
 from .marks import cuts_at_marks
 from .renumber import renumbered, with_chat_template, with_padding_at
 from .special import ROLES, all_special_ids, same_special_tokens, special_ids, special_rows
-from .superwords import joined_units
+from .superwords import unigram_units
 from .tokens import TokenIdentity, backend_json, lower_cases, notation, token_identities, tokenizer_hash
 from .train import DEFAULT_SIZE, frame, keep_accents, plain_backend, train_tokenizer
 
@@ -18,7 +18,6 @@ __all__ = [
     "backend_json",
     "cuts_at_marks",
     "frame",
-    "joined_units",
     "keep_accents",
     "lower_cases",
     "notation",
@@ -32,6 +31,7 @@ __all__ = [
     "token_identities",
     "tokenizer_hash",
     "train_tokenizer",
+    "unigram_units",
     "with_chat_template",
     "with_padding_at",
 ]

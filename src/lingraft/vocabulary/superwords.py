@@ -1,10 +1,11 @@
-"""Tokens of several characters or syllables, for languages whose writing does not show where words end.
+"""Tokens for languages whose writing does not show where words end: of several characters, or several syllables.
 
 Chinese has no spaces, and BERT's normaliser cuts it between all characters; Vietnamese has one after every syllable.
 Such a piece belongs to many words, so what English words it is translated by says little, and no row can hold it. Here
 a unigram model (Kudo 2018) learns tokens over characters, or over whole syllables, which may be words, parts of words,
 or often several of them (superwords; Liu et al. 2025). A token has one form wherever it stands: with WordPiece's marks
-most words would have two, and half of the text each.
+most words would have two, and half of the text each. Where a word and its clitics are written as one
+`lingraft.vocabulary.clitics` learns the tokens.
 """
 
 from __future__ import annotations
@@ -15,18 +16,19 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from ..corpus.scripts import MARK_RANGES, SPACELESS_RANGES, is_without_spaces
+from ..corpus.scripts import MARK_RANGES, SPACELESS_RANGES, WORD_RUNS, is_without_spaces
+from .clitics import has_proclitics, learn_words
 from .tokens import backend_json
-from .unigram import learn_unigram
+from .unigram import learn_unigram, spelling_pieces
 
-#: what a text is written in that shows no words
-Units = Literal["characters", "syllables"]
+#: what a text is written in that shows no words: characters, syllables, or words with their clitics
+Units = Literal["characters", "syllables", "clitics"]
 
 #: of the words of a text in syllables so many have one group of vowels (Vietnamese 97 %; English 58, French 49 %), and
 #: of fewer words nothing is concluded
@@ -77,22 +79,28 @@ def units_of(lines: Sequence[str]) -> Units | None:
             latin = unicodedata.name(letters[:1] or " ", "").startswith("LATIN")
             words += bool(letters)
             syllables += latin and len(_VOWELS.findall(letters)) < 2
-    return "syllables" if words >= _FEWEST_WORDS and syllables > _ONE_VOWEL * words else None
+    if words >= _FEWEST_WORDS and syllables > _ONE_VOWEL * words:
+        return "syllables"
+    return "clitics" if has_proclitics(some) else None
 
 
-def joined_units(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> Units | None:
-    """What a tokenizer of the new language would join that the source's cuts apart; None where there is nothing.
+def unigram_units(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> Units | None:
+    """What of the new language the source's kind of tokens does not suit, so that a unigram model's are better.
 
-    tokenizer: the source's. lines: text of the new language.
+    None where there is nothing. tokenizer: the source's. lines: text of the new language.
     """
     return units_of(lines) if backend_json(tokenizer)["model"]["type"] == "WordPiece" else None
 
 
-def joined(state: dict[str, Any], units: Units) -> dict[str, Any]:
-    """A serialised WordPiece tokenizer as one that may join what its text is written in; its model is to be learned.
+def unigram_state(state: dict[str, Any], units: Units) -> dict[str, Any]:
+    """A serialised WordPiece tokenizer as one of a unigram model, which is to be learned.
 
-    What it decodes has no spaces where it joins characters, as it does not see any.
+    What it decodes has no spaces where it joins characters, as it does not see any, and one behind every token of a
+    word with clitics.
     """
+    model = {"type": "Unigram", "vocab": [], "unk_id": 0, "byte_fallback": False}
+    if units == "clitics":
+        return state | {"pre_tokenizer": state["pre_tokenizer"] or {"type": "WhitespaceSplit"}, "model": model}
     pattern = _SPACELESS_RUN if units == "characters" else _SIGN
     split: dict[str, Any] = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     if units == "characters":
@@ -115,7 +123,7 @@ def joined(state: dict[str, Any], units: Units) -> dict[str, Any]:
         "normalizer": _leaving_runs(state["normalizer"], units),
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [part for part in parts if part]},
         "decoder": decoder,
-        "model": {"type": "Unigram", "vocab": [], "unk_id": 0, "byte_fallback": False},
+        "model": model,
     }
 
 
@@ -158,24 +166,26 @@ def sampled(lines: Sequence[str], units: Units) -> list[str]:
 def learn(
     state: dict[str, Any], lines: Sequence[str], size: int, unknown: str | None, units: Units, min_count: int = 2
 ) -> dict[str, Any]:  # fmt: skip
-    """The unigram model of a `joined` state: tokens of whole units, whole words of the rest, and what spells others.
+    """The unigram model of a `unigram_state`: tokens of whole units, whole words of the rest, and what spells others.
 
     size: how many at most. unknown: the unknown token, which is one of them. min_count: a syllable, or a word of the
     rest, has to be seen this often to be one.
     """
-    mark = "" if units == "characters" else _MARK
     text = _normalized(state, lines)
+    if units == "clitics":
+        return _with_vocabulary(state, unknown, learn_words(_words(state, text), size - 1, min_count))
+    mark = "" if units == "characters" else _MARK
     spelled = {character for line in text for character in line if not character.isspace()}
     if units == "characters":
         texts = [run for line in text for run in _RUN.findall(line)]
-        rest = Counter(word for line in text for word in _RUN.sub("\n", line).translate(_RUNS).split())
+        rest = Counter(word for line in text for word in _RUN.sub("\n", line).translate(WORD_RUNS).split())
         han = sum(character >= _HAN for run in texts for character in run)
         found = learn_unigram(texts, size, _CHARACTERS if 2 * han > sum(map(len, texts)) else _LETTERS) if texts else {}
-        spelling = _spelling(rest, spelled, size, mark)
+        spelling = spelling_pieces(rest, spelled, int(_SPELLING * size), _LONGEST_PIECE)
     else:
-        runs = [run.split() for line in text for run in line.translate(_RUNS).split("\n")]
+        runs = [run.split() for line in text for run in line.translate(WORD_RUNS).split("\n")]
         words = Counter(word for run in runs for word in run)
-        spelling = _spelling(words, spelled, size, mark)
+        spelling = spelling_pieces(words, spelled, int(_SPELLING * size), _LONGEST_PIECE, mark)
         rest = Counter({word: n for word, n in words.items() if _NUMBER.search(word)})
         known = [word for word, n in (words - rest).items() if n >= min_count]
         known = sorted(known, key=lambda word: (-words[word], word))[: min(size, _MOST_PRIVATE)]
@@ -191,6 +201,11 @@ def learn(
     for token, score in sorted(whole.items(), key=_likeliest):
         if token in tokens or len(tokens) < size - 1:
             tokens[token] = score
+    return _with_vocabulary(state, unknown, tokens)
+
+
+def _with_vocabulary(state: dict[str, Any], unknown: str | None, tokens: dict[str, float]) -> dict[str, Any]:
+    """The model of a state with these tokens and their scores."""
     # as a trainer of the library has them: the unknown token first, the likeliest ones next
     vocabulary = [(unknown or _UNKNOWN, 0.0), *sorted(tokens.items(), key=_likeliest)]
     model: dict[str, Any] = state["model"]
@@ -198,9 +213,19 @@ def learn(
 
 
 def _normalized(state: dict[str, Any], lines: Sequence[str]) -> list[str]:
-    blank: dict[str, Any] = {"model": {"type": "WordLevel", "vocab": {}, "unk_token": ""}, "added_tokens": []}
-    normalizer = Tokenizer.from_str(json.dumps(state | blank | {"post_processor": None})).normalizer
+    normalizer = _without_model(state).normalizer
     return [line if normalizer is None else normalizer.normalize_str(line) for line in lines]
+
+
+def _words(state: dict[str, Any], text: Sequence[str]) -> Counter[str]:
+    """What the state's pre-tokenizer makes of normalised lines."""
+    pre_tokenizer = _without_model(state).pre_tokenizer
+    return Counter(word for line in text for word, _ in pre_tokenizer.pre_tokenize_str(line))
+
+
+def _without_model(state: dict[str, Any]) -> Tokenizer:
+    blank: dict[str, Any] = {"model": {"type": "WordLevel", "vocab": {}, "unk_token": ""}, "added_tokens": []}
+    return Tokenizer.from_str(json.dumps(state | blank | {"post_processor": None}))
 
 
 def _cohesive(tokens: dict[str, float], texts: Sequence[str]) -> dict[str, float]:
@@ -224,28 +249,4 @@ def _likeliest(entry: tuple[str, float]) -> tuple[float, str]:
     return -entry[1], entry[0]
 
 
-def _spelling(words: Iterable[str], characters: Iterable[str], size: int, mark: str) -> dict[str, float]:
-    """Pieces that spell every text of these characters, with their scores."""
-    marked = [mark + word for word in words]
-    letters = set().union(*marked) if marked else set()
-    pieces = learn_unigram(marked, max(int(_SPELLING * size), len(letters)), _LONGEST_PIECE) if marked else {}
-    lowest = min(pieces.values(), default=0.0) - 1
-    # a sign stands behind the mark, as a word of its own
-    single = {*letters} | {mark + character for character in characters if character not in letters}
-    return dict.fromkeys(single, lowest) | pieces
-
-
 _NUMBER = re.compile(r"\d")
-
-
-class _Runs(dict[int, str]):
-    """For `str.translate`: what is no letter, mark or number ends a run of words."""
-
-    def __missing__(self, code: int) -> str:
-        character = chr(code)
-        word = unicodedata.category(character)[0] in "LMN"
-        self[code] = character if word or character == " " else "\n"
-        return self[code]
-
-
-_RUNS = _Runs()

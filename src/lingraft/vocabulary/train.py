@@ -20,7 +20,7 @@ from ..errors import CorpusError, ModelError
 from .marks import has_marks, keep_marks
 from .renumber import around, chat_tokens, renumber_processor
 from .special import all_special_ids
-from .superwords import joined, joined_units, learn, sampled
+from .superwords import learn, sampled, unigram_state, unigram_units
 from .tokens import backend_json, notation
 from .unigram import settled
 
@@ -176,7 +176,7 @@ def _too_small(size: int, needed: int) -> CorpusError:
 
 def train_tokenizer(
     source: PreTrainedTokenizerBase, lines: Sequence[str], size: int | None = None, min_count: int = 2,
-    *, whole_words: bool = True, superwords: bool = True,
+    *, whole_words: bool = True, unigram: bool = True,
 ) -> PreTrainedTokenizerFast:  # fmt: skip
     """Trains a tokenizer of the source's kind on lines of the new language.
 
@@ -184,17 +184,17 @@ def train_tokenizer(
     that the text cannot support raises CorpusError, as does text without a single token. min_count: a merge has to be
     seen this often. whole_words: where the text has combining marks and the source's pattern cuts words at them, as
     GPT-2's does, the new tokenizer's does not; beside a Qwen2 model transformers would read no such one
-    (`lingraft.surgery.train_target`). superwords: where the text is written in characters or syllables that are
-    parts of words, and the source's tokens are WordPiece's, which could not join them, the new ones may
-    (`lingraft.vocabulary.superwords`).
+    (`lingraft.surgery.train_target`). unigram: where the text is written in characters or syllables that are
+    parts of words, or in words with their clitics, and the source's tokens are WordPiece's, which could not join the
+    first nor cut the last, the new ones are a unigram model's (`lingraft.vocabulary.superwords`).
     """
     state = backend_json(source)
     state["normalizer"] = keep_accents(state["normalizer"])
     if whole_words and has_marks(lines):
         state = keep_marks(state)
-    units = joined_units(source, lines) if superwords else None
+    units = unigram_units(source, lines) if unigram else None
     if units:
-        state, lines = joined(state, units), sampled(lines, units)
+        state, lines = unigram_state(state, units), sampled(lines, units)
     specials = _special_layout(source, state)
     model = state["model"]
     unknown = source.unk_token if model["type"] != "BPE" or model.get("unk_token") else None

@@ -41,3 +41,19 @@ def learn_unigram(texts: Iterable[str], size: int, longest: int) -> dict[str, fl
     learner.train_from_iterator(texts, trainer)
     entries = json.loads(learner.to_str())["model"]["vocab"]
     return dict(settled([(token, score) for token, score in entries if token != _UNKNOWN]))
+
+
+def spelling_pieces(
+    words: Iterable[str], characters: Iterable[str], size: int, longest: int, mark: str = ""
+) -> dict[str, float]:
+    """Pieces that spell every text of these words and characters, with their scores.
+
+    words: different ones, however often they occur. size: of the pieces at most, unless there are more letters.
+    longest: characters of a piece. mark: what a word begins with; a character that no word has is a word of its own.
+    """
+    marked = [mark + word for word in words]
+    letters = set().union(*marked) if marked else set()
+    pieces = learn_unigram(marked, max(size, len(letters)), longest) if marked else {}
+    lowest = min(pieces.values(), default=0.0) - 1
+    single = {*letters} | {mark + character for character in characters if character not in letters}
+    return dict.fromkeys(single, lowest) | pieces
