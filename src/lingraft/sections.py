@@ -146,7 +146,7 @@ class VocabularyRecipe(Section):
         True,
         "",
         "beside a model with WordPiece tokens, text that does not show its words gets a unigram model's: tokens of "
-        "several characters or syllables (Chinese, Thai, Vietnamese), or words apart from their clitics (Arabic, Hebrew)",
+        "several characters or syllables (Chinese, Thai, Vietnamese), or words apart from clitics (Arabic, Hebrew)",
     )
 
     @model_validator(mode="after")
