@@ -9,7 +9,14 @@ import pytest
 
 import tiny
 from lingraft.surgery import models, save_tokenizer, train_target
-from lingraft.vocabulary import backend_json, tokenizer_hash, train_tokenizer, unigram_units
+from lingraft.vocabulary import (
+    backend_json,
+    notation,
+    token_identities,
+    tokenizer_hash,
+    train_tokenizer,
+    unigram_units,
+)
 from lingraft.vocabulary.clitics import has_proclitics
 from lingraft.vocabulary.superwords import units_of
 
@@ -65,7 +72,9 @@ def test_every_text_of_its_characters_is_spelled_and_read_back() -> None:
     ids = target(text, add_special_tokens=False)["input_ids"]
     assert target.unk_token_id not in ids
     assert "".join(target.convert_ids_to_tokens(ids)) == text.replace(" ", "")
-    assert target.decode(target(f"{STEMS[0]} {STEMS[1]}")["input_ids"], skip_special_tokens=True) == " ".join(STEMS[:2])
+    # what is cut is read back in parts
+    ids = target(f"{STEMS[1]} {CLITICS[0]}{STEMS[0]}")["input_ids"]
+    assert target.decode(ids, skip_special_tokens=True) == f"{STEMS[1]} {CLITICS[0]} {STEMS[0]}"
 
 
 @pytest.mark.parametrize("size", [60, 150, 230])
@@ -83,6 +92,23 @@ def test_which_text_has_clitics() -> None:
     assert not has_proclitics(hebrew(clitic=0))
     assert not has_proclitics([f"{stem} {clitic}'{stem}" for stem in STEMS for clitic in CLITICS] * 10)
     assert not has_proclitics(tiny.english_lines() * 20)
+    # one letter, as of a "\\n" that was not read as the end of a line
+    assert not has_proclitics(
+        [line.replace(CLITICS[1], CLITICS[0]).replace(CLITICS[2], CLITICS[0]) for line in hebrew()]
+    )
+    # vowel points are none
+    pointed = [line.replace(CLITICS[0], CLITICS[0] + "\u05b0") for line in hebrew()]
+    assert has_proclitics(pointed)
+    numbers = [f"{number} {digit}{number}" for number in range(100, 300) for digit in (1, 2, 3)] * 10
+    assert not has_proclitics(numbers)
+
+
+def test_a_mark_in_the_text_is_a_character() -> None:
+    source = tiny.wordpiece_tokenizer()
+    target = train_tokenizer(source, [*hebrew(), "\u2581 2 \u2581."])
+    assert notation(backend_json(target)) == "plain"
+    theirs, ours = token_identities(target), token_identities(source)
+    assert theirs[target.get_vocab()["."]] == ours[source.get_vocab()["."]]
     assert not has_proclitics([])
 
 

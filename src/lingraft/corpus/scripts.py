@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -55,11 +55,20 @@ def is_spaceless(character: str) -> bool:
 
 def is_without_spaces(lines: Iterable[str]) -> bool:
     """Whether most letters of a text are of scripts that are written without spaces."""
+    return _most_letters(lines, is_spaceless)
+
+
+def is_latin(lines: Iterable[str]) -> bool:
+    """Whether most letters of a text are Latin ones."""
+    return _most_letters(lines, lambda letter: unicodedata.name(letter, "").startswith("LATIN"))
+
+
+def _most_letters(lines: Iterable[str], of_kind: Callable[[str], bool]) -> bool:
     characters: Counter[str] = Counter()
     for line in lines:
         characters.update(line)
     letters = {character: n for character, n in characters.items() if character.isalpha()}
-    return 2 * sum(n for character, n in letters.items() if is_spaceless(character)) > sum(letters.values())
+    return 2 * sum(n for character, n in letters.items() if of_kind(character)) > sum(letters.values())
 
 
 class _WordRuns(dict[int, str]):

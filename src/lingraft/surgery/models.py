@@ -58,7 +58,7 @@ _MARKED = ["कि"] * 4
 _SAMPLES = {
     "characters": ["中国的文化"] * 4,
     "syllables": ["quốc gia"] * 600,
-    "clitics": [" ".join(f"{word} و{word}" for word in map("".join, itertools.product("كتبدر", repeat=3)))] * 10,
+    "clitics": [" ".join(f"{w} و{w} ل{w}" for w in map("".join, itertools.product("كتمدر", repeat=3)))] * 10,
 }
 
 

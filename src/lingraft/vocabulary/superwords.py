@@ -164,16 +164,17 @@ def sampled(lines: Sequence[str], units: Units) -> list[str]:
 
 
 def learn(
-    state: dict[str, Any], lines: Sequence[str], size: int, unknown: str | None, units: Units, min_count: int = 2
+    state: dict[str, Any], lines: Sequence[str], size: int, unknown: str | None, units: Units, min_count: int = 2,
+    known: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """The unigram model of a `unigram_state`: tokens of whole units, whole words of the rest, and what spells others.
 
     size: how many at most. unknown: the unknown token, which is one of them. min_count: a syllable, or a word of the
-    rest, has to be seen this often to be one.
+    rest, has to be seen this often to be one. known: words and numbers that are tokens however often they occur.
     """
     text = _normalized(state, lines)
     if units == "clitics":
-        return _with_vocabulary(state, unknown, learn_words(_words(state, text), size - 1, min_count))
+        return _with_vocabulary(state, unknown, learn_words(_words(state, text), size - 1, min_count, known))
     mark = "" if units == "characters" else _MARK
     spelled = {character for line in text for character in line if not character.isspace()}
     if units == "characters":
@@ -198,9 +199,13 @@ def learn(
     # what is known as a whole beats its spelling
     lowest = min(whole.values(), default=0.0)
     tokens = {piece: lowest + score for piece, score in spelling.items()}
-    for token, score in sorted(whole.items(), key=_likeliest):
+    whole = {mark + word: whole.get(mark + word, lowest) for word in known} | whole
+    for token in (
+        *(mark + word for word in known),
+        *sorted(whole, key=lambda token: _likeliest((token, whole[token]))),
+    ):
         if token in tokens or len(tokens) < size - 1:
-            tokens[token] = score
+            tokens[token] = whole[token]
     return _with_vocabulary(state, unknown, tokens)
 
 

@@ -16,6 +16,9 @@ from transformers import PreTrainedTokenizerBase
 from ..errors import ModelError
 from .special import all_special_ids
 
+#: where nothing else says so, tokens have the mark of the beginning of words if so many do
+_MARKED = 0.05
+
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -59,19 +62,18 @@ def _mentions(part: Any, kind: str) -> bool:
 
 def notation(state: dict[str, Any]) -> str:
     """How a serialised tokenizer marks word positions: wordpiece, bytelevel, metaspace, suffix or plain."""
-    if state["model"]["type"] == "WordPiece":
+    model = state["model"]
+    if model["type"] == "WordPiece":
         return "wordpiece"
     around = [state["pre_tokenizer"], state["decoder"], state["normalizer"]]
     if _mentions(around, "ByteLevel"):
         return "bytelevel"
-    if _mentions(around, "Metaspace") or any(token.startswith("▁") for token in _texts(state)):
+    # a few tokens with the mark may be of a text that has the character
+    tokens = model["vocab"] if isinstance(model["vocab"], dict) else [token for token, _ in model["vocab"]]
+    marked = sum(token.startswith("▁") for token in tokens)
+    if _mentions(around, "Metaspace") or marked > _MARKED * len(tokens):
         return "metaspace"
-    return "suffix" if state["model"].get("end_of_word_suffix") else "plain"
-
-
-def _texts(state: dict[str, Any]) -> list[str]:
-    vocabulary = state["model"]["vocab"]
-    return [entry[0] for entry in vocabulary] if isinstance(vocabulary, list) else list(vocabulary)
+    return "suffix" if model.get("end_of_word_suffix") else "plain"
 
 
 def token_identities(tokenizer: PreTrainedTokenizerBase) -> list[TokenIdentity | None]:

@@ -19,12 +19,16 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from ..errors import CorpusError, ModelError
 from .marks import has_marks, keep_marks
 from .renumber import around, chat_tokens, renumber_processor
+from .shared import shared_tokens
 from .special import all_special_ids
 from .superwords import learn, sampled, unigram_state, unigram_units
 from .tokens import backend_json, notation
 from .unigram import settled
 
 DEFAULT_SIZE = 32_000
+
+#: of a size that is asked for so much may be tokens that English is cut into as well
+_SHARED = 0.25
 
 #: WordPiece gives up (writes the unknown token) on longer words; a line of Thai or Khmer may be one word
 _MAX_WORD = 1000
@@ -167,6 +171,17 @@ def _learn(state: dict[str, Any], lines: Sequence[str], size: int, min_count: in
     return model
 
 
+def _with_shared(model: dict[str, Any], shared: Sequence[str], room: int) -> dict[str, Any]:
+    """The model with these tokens, the last of its own left out where there is no room."""
+    if not shared:
+        return model
+    own = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    # the characters come first, and stay
+    merged = sum(len(token.removeprefix(model["continuing_subword_prefix"])) > 1 for token in own)
+    new = [token for token in shared if token not in model["vocab"]][: max(0, room - len(own)) + merged]
+    return model | {"vocab": {token: index for index, token in enumerate(own[: room - len(new)] + new)}}
+
+
 def _too_small(size: int, needed: int) -> CorpusError:
     return CorpusError(
         f"A vocabulary of {size:,} tokens is too small for the text, whose characters alone need {needed:,}: "
@@ -180,13 +195,15 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerFast:  # fmt: skip
     """Trains a tokenizer of the source's kind on lines of the new language.
 
-    size: tokens in all, specials included. Without it 32,000 or what the text supports, whichever is smaller; a size
-    that the text cannot support raises CorpusError, as does text without a single token. min_count: a merge has to be
-    seen this often. whole_words: where the text has combining marks and the source's pattern cuts words at them, as
-    GPT-2's does, the new tokenizer's does not; beside a Qwen2 model transformers would read no such one
-    (`lingraft.surgery.train_target`). unigram: where the text is written in characters or syllables that are
-    parts of words, or in words with their clitics, and the source's tokens are WordPiece's, which could not join the
-    first nor cut the last, the new ones are a unigram model's (`lingraft.vocabulary.superwords`).
+    size: tokens in all, specials included. Without it 32,000 or what the text supports, whichever is smaller, and
+    beside WordPiece tokens those of them that it shares (`lingraft.vocabulary.shared`); a size that the text cannot
+    support raises CorpusError, as does text without a single token. min_count: a merge has to be seen this often, and
+    so has a word of a unigram model beside WordPiece tokens. whole_words: where the text has combining marks and the
+    source's pattern cuts words at them, as GPT-2's does, the new tokenizer's does not; beside a Qwen2 model
+    transformers would read no such one (`lingraft.surgery.train_target`). unigram: where the text is written in
+    characters or syllables that are parts of words, or in words with their clitics, and the source's tokens are
+    WordPiece's, which could not join the first nor cut the last, the new ones are a unigram model's
+    (`lingraft.vocabulary.superwords`).
     """
     state = backend_json(source)
     state["normalizer"] = keep_accents(state["normalizer"])
@@ -207,12 +224,22 @@ def train_tokenizer(
         raise CorpusError(f"A vocabulary of {wanted:,} has no room for text: {reserved:,} special and byte tokens.")
     if not any(map(str.strip, lines)):
         raise CorpusError("The text of the new language holds nothing to make a vocabulary from.")
-    try:
-        room = wanted - reserved + bool(unknown)
-        if units is None:
-            learned = _learn(state, lines, room, min_count, unknown)
+    room = wanted - reserved + bool(unknown)
+    shared: list[str] = []
+    if backend_json(source)["model"]["type"] == "WordPiece":
+        prefix = model.get("continuing_subword_prefix") or "##"
+        shared = [token for token in shared_tokens(plain_backend(source), prefix, lines) if token not in taken]
+        if units is not None:  # its tokens have one form for all places in a word
+            shared = [token for token in shared if not token.startswith(prefix)]
+        if size is not None:
+            shared = shared[: int(_SHARED * room)]
         else:
-            learned = learn(state, lines, room, unknown, units, min_count)
+            room, wanted = room + len(shared), wanted + len(shared)
+    try:
+        if units is None:
+            learned = _with_shared(_learn(state, lines, room, min_count, unknown), shared, room)
+        else:
+            learned = learn(state, lines, room, unknown, units, min_count, shared)
     except Exception as error:  # the trainer of Unigram models has no class of its own for this
         if "contain all chars" not in str(error):
             raise
