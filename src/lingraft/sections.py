@@ -138,15 +138,17 @@ class VocabularyRecipe(Section):
     size: int | None = key(
         None, "tokens",
         "tokens wanted of each tokenizer that is trained; without it 32,000 or what the text supports, whichever is "
-        "smaller",
+        "smaller, and numbers and words that it shares with a WordPiece vocabulary",
         ge=16, le=1_000_000,
     )  # fmt: skip
-    min_count: int = key(2, "occurrences", "a merge must be seen this often in training", ge=1)
+    min_count: int = key(
+        2, "occurrences", "a merge, or a word of a unigram model, must be seen this often in training", ge=1
+    )
     unigram: bool = key(
         True,
         "",
-        "beside a model with WordPiece tokens, text that does not show its words gets a unigram model's: tokens of "
-        "several characters or syllables (Chinese, Thai, Vietnamese), or words apart from clitics (Arabic, Hebrew)",
+        "beside a model with WordPiece tokens, text that does not show its words gets the tokens of a unigram model: "
+        "of several characters or syllables (Chinese, Thai, Vietnamese), or of words without their clitics (Arabic)",
     )
 
     @model_validator(mode="after")

@@ -386,8 +386,8 @@ def train_target(
 
     lines, size, min_count, unigram: as there.
 
-    A pattern that cuts words at their vowel signs stays as it is where transformers would read no other one, and so do
-    tokens that are no words.
+    A pattern that cuts words at their vowel signs stays as it is where transformers would read no other one, and
+    tokens stay WordPiece's where it would not read a unigram model's.
     """
     whole_words = not cuts_at_marks(tokenizer) or not _read_otherwise(config, train_tokenizer(tokenizer, _MARKED))
     if unigram and (units := unigram_units(tokenizer, lines)):

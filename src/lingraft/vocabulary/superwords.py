@@ -27,7 +27,7 @@ from .clitics import has_proclitics, learn_words
 from .tokens import backend_json
 from .unigram import learn_unigram, spelling_pieces
 
-#: what a text is written in that shows no words: characters, syllables, or words with their clitics
+#: what a text is written in that does not show its words: characters, syllables, or words with their clitics
 Units = Literal["characters", "syllables", "clitics"]
 
 #: of the words of a text in syllables so many have one group of vowels (Vietnamese 97 %; English 58, French 49 %), and
@@ -68,7 +68,7 @@ _DIGITS = 4
 
 
 def units_of(lines: Sequence[str]) -> Units | None:
-    """What a text is written in that shows no words; None where it shows them."""
+    """What a text is written in that does not show its words; None where it shows them."""
     some = lines[:: max(1, sum(map(len, lines)) // (_LENGTH * _MOST_WORDS))]
     if is_without_spaces(some):
         return "characters"
@@ -167,7 +167,10 @@ def learn(
     state: dict[str, Any], lines: Sequence[str], size: int, unknown: str | None, units: Units, min_count: int = 2,
     known: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
-    """The unigram model of a `unigram_state`: tokens of whole units, whole words of the rest, and what spells others.
+    """The unigram model of a `unigram_state`.
+
+    Of characters or syllables: tokens of whole ones, whole words of the rest, and what spells others. Of words with
+    their clitics: see `learn_words`.
 
     size: how many at most. unknown: the unknown token, which is one of them. min_count: a syllable, or a word of the
     rest, has to be seen this often to be one. known: words and numbers that are tokens however often they occur.
