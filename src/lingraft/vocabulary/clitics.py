@@ -18,7 +18,7 @@ from ..corpus.scripts import WORD_RUNS
 from .unigram import spelling_pieces
 
 #: of a text's common words so many have to occur with a letter before them, which that many letters have to do (of
-#: Arabic's the second does for 17 to 29 %, of those of English, French, Hindi, Russian and Vietnamese for 1 to 4); and
+#: Arabic's the second does for 14 to 28 %, of those of English, French, Hindi, Russian and Vietnamese for 1 to 4); and
 #: of fewer common words nothing is concluded
 _PROCLITIC, _PROCLITICS, _FEWEST_WORDS = 0.12, 2, 100
 
