@@ -101,6 +101,7 @@ def test_which_text_has_clitics() -> None:
     assert has_proclitics(pointed)
     numbers = [f"{number} {digit}{number}" for number in range(100, 300) for digit in (1, 2, 3)] * 10
     assert not has_proclitics(numbers)
+    assert not has_proclitics([])
 
 
 def test_a_mark_in_the_text_is_a_character() -> None:
@@ -109,7 +110,6 @@ def test_a_mark_in_the_text_is_a_character() -> None:
     assert notation(backend_json(target)) == "plain"
     theirs, ours = token_identities(target), token_identities(source)
     assert theirs[target.get_vocab()["."]] == ours[source.get_vocab()["."]]
-    assert not has_proclitics([])
 
 
 def test_a_source_without_a_pre_tokenizer() -> None:

@@ -53,6 +53,11 @@ def is_spaceless(character: str) -> bool:
     return code < classes.size and bool(classes[code] == SPACELESS)
 
 
+def is_latin_letter(character: str) -> bool:
+    """Whether a character is a Latin letter, by its name in Unicode."""
+    return unicodedata.name(character, "").startswith("LATIN")
+
+
 def is_without_spaces(lines: Iterable[str]) -> bool:
     """Whether most letters of a text are of scripts that are written without spaces."""
     return _most_letters(lines, is_spaceless)
@@ -60,7 +65,7 @@ def is_without_spaces(lines: Iterable[str]) -> bool:
 
 def is_latin(lines: Iterable[str]) -> bool:
     """Whether most letters of a text are Latin ones."""
-    return _most_letters(lines, lambda letter: unicodedata.name(letter, "").startswith("LATIN"))
+    return _most_letters(lines, is_latin_letter)
 
 
 def _most_letters(lines: Iterable[str], of_kind: Callable[[str], bool]) -> bool:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ..corpus.scripts import WORD_RUNS
-from .unigram import spelling_pieces
+from .unigram import spelling_pieces, with_wholes
 
 #: of a text's common words so many have to occur with a letter before them, which that many letters have to do (of
 #: Arabic's the second does for 14 to 28 %, of those of English, French, Hindi, Russian and Vietnamese for 1 to 4); and
@@ -53,10 +53,7 @@ def learn_words(words: Counter[str], size: int, min_count: int, known: Sequence[
     words: how often each occurs. size: tokens at most. min_count: a word has to be seen this often to be a token, and
     three times in any case. known: what is a token however often it occurs.
     """
+    frequent = {word for word, n in words.items() if n >= max(min_count, _FEWEST_SEEN)}
     total = words.total()
-    tokens = spelling_pieces(words, (), int(_PIECES * size), _LONGEST_PIECE)
-    frequent = [word for word, n in words.items() if n >= max(min_count, _FEWEST_SEEN)]
-    for word in (*known, *sorted(frequent, key=lambda word: (-words[word], word))):
-        if word in tokens or len(tokens) < size:
-            tokens[word] = max(tokens.get(word, -math.inf), math.log(max(words[word], 1) / total))
-    return tokens
+    wholes = {word: math.log(max(words[word], 1) / total) for word in frequent.union(known)}
+    return with_wholes(spelling_pieces(words, (), int(_PIECES * size), _LONGEST_PIECE), wholes, known, size)

@@ -22,10 +22,10 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from ..corpus.scripts import MARK_RANGES, SPACELESS_RANGES, WORD_RUNS, is_without_spaces
+from ..corpus.scripts import MARK_RANGES, SPACELESS_RANGES, WORD_RUNS, is_latin_letter, is_without_spaces
 from .clitics import has_proclitics, learn_words
 from .tokens import backend_json
-from .unigram import learn_unigram, spelling_pieces
+from .unigram import learn_unigram, spelling_pieces, with_wholes
 
 #: what a text is written in that does not show its words: characters, syllables, or words with their clitics
 Units = Literal["characters", "syllables", "clitics"]
@@ -76,7 +76,7 @@ def units_of(lines: Sequence[str]) -> Units | None:
     for line in some:
         for word in unicodedata.normalize("NFD", line.lower()).split():
             letters = "".join(character for character in word if character.isalpha())
-            latin = unicodedata.name(letters[:1] or " ", "").startswith("LATIN")
+            latin = is_latin_letter(letters[:1] or " ")
             words += bool(letters)
             syllables += latin and len(_VOWELS.findall(letters)) < 2
     if words >= _FEWEST_WORDS and syllables > _ONE_VOWEL * words:
@@ -201,14 +201,9 @@ def learn(
     whole = {mark + word: math.log(n / total) for word, n in rest.items() if n >= min_count} | found
     # what is known as a whole beats its spelling
     lowest = min(whole.values(), default=0.0)
-    tokens = {piece: lowest + score for piece, score in spelling.items()}
-    whole = {mark + word: whole.get(mark + word, lowest) for word in known} | whole
-    for token in (
-        *(mark + word for word in known),
-        *sorted(whole, key=lambda token: _likeliest((token, whole[token]))),
-    ):
-        if token in tokens or len(tokens) < size - 1:
-            tokens[token] = whole[token]
+    pieces = {piece: lowest + score for piece, score in spelling.items()}
+    shared = [mark + word for word in known]
+    tokens = with_wholes(pieces, dict.fromkeys(shared, lowest) | whole, shared, size - 1)
     return _with_vocabulary(state, unknown, tokens)
 
 

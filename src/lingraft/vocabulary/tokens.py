@@ -70,8 +70,7 @@ def notation(state: dict[str, Any]) -> str:
         return "bytelevel"
     # a few tokens with the mark may be of a text that has the character
     tokens = model["vocab"] if isinstance(model["vocab"], dict) else [token for token, _ in model["vocab"]]
-    marked = sum(token.startswith("▁") for token in tokens)
-    if _mentions(around, "Metaspace") or marked > _MARKED * len(tokens):
+    if _mentions(around, "Metaspace") or sum(token.startswith("▁") for token in tokens) > _MARKED * len(tokens):
         return "metaspace"
     return "suffix" if model.get("end_of_word_suffix") else "plain"
 

@@ -21,7 +21,7 @@ from .marks import has_marks, keep_marks
 from .renumber import around, chat_tokens, renumber_processor
 from .shared import shared_tokens
 from .special import all_special_ids
-from .superwords import learn, sampled, unigram_state, unigram_units
+from .superwords import learn, sampled, unigram_state, units_of
 from .tokens import backend_json, notation
 from .unigram import settled
 
@@ -209,7 +209,9 @@ def train_tokenizer(
     state["normalizer"] = keep_accents(state["normalizer"])
     if whole_words and has_marks(lines):
         state = keep_marks(state)
-    units = unigram_units(source, lines) if unigram else None
+    # of the source's tokens, whatever the new ones are
+    wordpiece, prefix = state["model"]["type"] == "WordPiece", state["model"].get("continuing_subword_prefix") or "##"
+    units = units_of(lines) if unigram and wordpiece else None
     if units:
         state, lines = unigram_state(state, units), sampled(lines, units)
     specials = _special_layout(source, state)
@@ -226,8 +228,7 @@ def train_tokenizer(
         raise CorpusError("The text of the new language holds nothing to make a vocabulary from.")
     room = wanted - reserved + bool(unknown)
     shared: list[str] = []
-    if backend_json(source)["model"]["type"] == "WordPiece":
-        prefix = model.get("continuing_subword_prefix") or "##"
+    if wordpiece:
         shared = [token for token in shared_tokens(plain_backend(source), prefix, lines) if token not in taken]
         if units is not None:  # its tokens have one form for all places in a word
             shared = [token for token in shared if not token.startswith(prefix)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, models, trainers
@@ -41,6 +42,20 @@ def learn_unigram(texts: Iterable[str], size: int, longest: int) -> dict[str, fl
     learner.train_from_iterator(texts, trainer)
     entries = json.loads(learner.to_str())["model"]["vocab"]
     return dict(settled([(token, score) for token, score in entries if token != _UNKNOWN]))
+
+
+def with_wholes(
+    pieces: dict[str, float], wholes: dict[str, float], first: Iterable[str], size: int
+) -> dict[str, float]:
+    """Tokens that spell a text and what is one as a whole, with the greater of its scores where it is both.
+
+    first: of the wholes those that come before the likelier ones. size: tokens at most, unless there are more pieces.
+    """
+    tokens = dict(pieces)
+    for token in (*first, *sorted(wholes, key=lambda token: (-wholes[token], token))):
+        if token in tokens or len(tokens) < size:
+            tokens[token] = max(tokens.get(token, -math.inf), wholes[token])
+    return tokens
 
 
 def spelling_pieces(
