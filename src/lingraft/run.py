@@ -19,7 +19,7 @@ from .recipe import ONLY, Recipe
 from .report import environment, peak_memory_mb, write_card
 from .settling import settle_training, unused_lexicons
 from .surgery import PICKLES, LanguageModel, load_model, resolve_model, without_weights
-from .training import check_share
+from .training import check_replicas, check_share
 
 #: called with the stage's name, the share of it that is done (0 to 1) and a note for people
 OnProgress = Callable[[str, float, str], None]
@@ -215,6 +215,7 @@ class Run:
             counts |= {"en": told} if told else {}
         self._tell("corpus", counts)
         check_share(processes(), training.batch_size)
+        check_replicas(processes(), training.replicas)
         self.recipe = self.recipe.model_copy(update={"training": training})
         write_aside(self.directory / "recipe.yaml", self.recipe.to_yaml())
         return corpora, english

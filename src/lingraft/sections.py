@@ -327,6 +327,12 @@ class TrainingRecipe(Section):
         "of several processes (torchrun), `auto` and `ddp` give each the whole model; `fsdp` divides parameters and "
         "optimizer between them",
     )
+    replicas: int = key(
+        1, "times",
+        "it trains at once, each time in an order of its own and in a process of its own, and the mean of their "
+        "weights is the model (`distill`); for as many cores of a CPU, which each have a share of the threads",
+        ge=1,
+    )  # fmt: skip
 
     @property
     def leaves_english(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .cache import StageCache, digest, folder_digest
+from .cache import StageCache, digest, folder_digest, write_aside
 from .corpus import HeldOut
 from .correspondence import Table, Update, Vocabulary
 from .evidence import TranslationTable
@@ -37,13 +37,17 @@ from .surgery import (
 from .surgery.initialisers import CALIBRATION_BYTES
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
 from .texts import Corpus, Inputs, TrainingText, make_shards
-from .training import Progress, Tracking, calibrate_output, distillation_trainer, language_model_trainer
+from .training import Progress, Tracking, calibrate_output, distillation_trainer, language_model_trainer, threads_shared
+from .training.replicas import Alongside, Job, average, replica_report, replica_seed, save_weights
 
 #: goes up when the same table makes another graft, so that a run folder's old one is not taken for it
 _GRAFTED_AS = 2
 
 #: keys of the training that change no weight
 _WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "parallel", "track"}
+
+#: what a replica leaves in its folder, the report last
+_REPLICA_WEIGHTS, _REPLICA_REPORT = "weights.safetensors", "report.json"
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,7 @@ def make_training(
     def make(folder: Path) -> None:
         source, targets, fresh = _language_models(source_folder, languages, objective)
         if objective == "distill":
-            report = _distill(source, targets, training, seed, languages, checkpoints, on_step)
+            report = _distill_replicas(source_folder, source, targets, training, seed, languages, checkpoints, on_step)
         else:
             report = _train_on_text(source, targets, training, seed, languages, text, fresh, checkpoints, on_step)
         if not together.leads:
@@ -210,6 +214,44 @@ def make_training(
     shutil.rmtree(checkpoints, ignore_errors=True)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     return Trained(made, source, key, report)
+
+
+def _distill_replicas(
+    source_folder: Path, source: LanguageModel, targets: dict[str, LanguageModel], training: TrainingRecipe, seed: int,
+    languages: Mapping[str, Prepared], checkpoints: Path, on_step: Callable[[Progress], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Trains with objective ``distill``, in place: this process one of the recipe's replicas, others the others."""
+    if training.replicas == 1:
+        return _distill(source, targets, training, seed, languages, checkpoints, on_step)
+    folders = [checkpoints / f"replica-{number}" for number in range(2, training.replicas + 1)]
+    with threads_shared(training.replicas) as threads:
+        jobs = [
+            Job(train_replica, (number, source_folder, training, seed, languages, folder), folder / "log.txt")
+            for number, folder in enumerate(folders, 1)
+            if not (folder / _REPLICA_REPORT).exists()
+        ]  # fmt: skip
+        with Alongside(jobs, threads) as others:
+
+            def on_own_step(progress: Progress) -> None:
+                others.check()
+                on_step(progress)
+
+            report = _distill(source, targets, training, seed, languages, checkpoints, on_own_step)
+            others.wait()
+    average([source.model, *(target.model for target in targets.values())], [f / _REPLICA_WEIGHTS for f in folders])
+    theirs = [json.loads((folder / _REPLICA_REPORT).read_text(encoding="utf-8")) for folder in folders]
+    return report | {"replicas": [replica_report(report), *theirs]}
+
+
+def train_replica(
+    number: int, source_folder: Path, training: TrainingRecipe, seed: int, languages: Mapping[str, Prepared],
+    folder: Path,
+) -> None:  # fmt: skip
+    """Trains one of the other replicas, counted from 0, and leaves its weights and what is said of it in a folder."""
+    source, targets, _ = _language_models(source_folder, languages, "distill")
+    report = _distill(source, targets, training, replica_seed(seed, number), languages, folder, lambda _: None)
+    save_weights([source.model, *(target.model for target in targets.values())], folder / _REPLICA_WEIGHTS)
+    write_aside(folder / _REPLICA_REPORT, json.dumps(replica_report(report)))
 
 
 def _distill(

@@ -20,7 +20,14 @@ from ..machine import available_memory, device_memory_mb, peak_memory_mb
 from ..recipe import ONLY, Recipe
 from ..surgery import LanguageModel, graft, with_masked_lm_head
 from ..tasks import embed_sentences, evaluate_lm
-from ..training import Trainer, default_device, distillation_trainer, language_model_trainer, text_stream
+from ..training import (
+    Trainer,
+    default_device,
+    distillation_trainer,
+    language_model_trainer,
+    text_stream,
+    threads_shared,
+)
 from .findings import Estimates, Finding
 
 #: sentence pairs and lines that a probe's batches are drawn from
@@ -89,7 +96,8 @@ def estimate(
     if objective != "none":
         with tempfile.TemporaryDirectory(prefix="lingraft-doctor-") as folder:
             trainer = _trainer(source, targets, tables, recipe, languages, names, english, Path(folder))
-            step_seconds, steps = trainer.rehearsed()
+            with threads_shared(recipe.training.replicas):
+                step_seconds, steps = trainer.rehearsed()
         trained = sum(step_seconds[stage] * number for stage, number in steps.items())
         seconds["training"] = trained
         if objective != "distill":
@@ -101,13 +109,18 @@ def estimate(
     card = device_memory_mb(device) if device.type == "cuda" else None
     # a run has all of the bitext in memory where this process has a sample of it
     bitext = max(cost.bitext_bytes * _TEXT_COPIES + cost.bitext_tokens * _ALIGNER_BYTES for cost in languages.values())
-    memory = None if peak is None else int(_RESERVE * (peak * 1e6 + bitext))
+    memory = None if peak is None else int(_RESERVE * recipe.training.replicas * (peak * 1e6 + bitext))
     seconds = {stage: round(value, 2) for stage, value in seconds.items()}
     seconds["total"] = round(sum(seconds.values()), 2)
     text_bytes = sum(cost.bitext_bytes for cost in languages.values())
-    # source and targets as results and in checkpoints of weights and two moments, the newest two and one being written
+    # source and targets as results and, of every replica, in checkpoints of weights and two moments, the newest two and
+    # one being written
     trained_bytes = model_bytes * (1 + len(targets))
-    disk = int(2 * trained_bytes + (9 * trained_bytes if objective != "none" else 0) + 3 * text_bytes)
+    disk = int(
+        2 * trained_bytes
+        + (9 * recipe.training.replicas * trained_bytes if objective != "none" else 0)
+        + 3 * text_bytes
+    )
     made = Estimates(
         seconds, memory, None if card is None else int(card * 1e6), disk,
         {stage: round(value, 4) for stage, value in step_seconds.items()}, sum(steps.values()), tuple(notes),

@@ -18,6 +18,7 @@ from .loop import Trainer
 from .meter import Progress
 from .parallel import check_share
 from .precision import autocast, default_device, resolve_precision
+from .replicas import check_replicas, threads_shared
 from .tracking import Tracking, check_trackers
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "causal_loss",
     "check_activations",
     "check_objective",
+    "check_replicas",
     "check_share",
     "check_trackers",
     "default_device",
@@ -44,4 +46,5 @@ __all__ = [
     "resolve_training",
     "text_marks",
     "text_stream",
+    "threads_shared",
 ]

@@ -91,7 +91,7 @@ def resolve_training(recipe: TrainingRecipe, kind: str) -> TrainingRecipe:
     for key, everywhere, fitting in (
         ("translation_weight", (0,), ("mlm",)), ("token_weight", (0,), ("distill",)),
         ("evaluations", (1,), ("mlm", "clm")), ("encoder", (None, "shared"), ("distill",)),
-        ("subword_regularization", (None, 0), ("distill",)),
+        ("subword_regularization", (None, 0), ("distill",)), ("replicas", (1,), ("distill",)),
     ):  # fmt: skip
         value = getattr(recipe, key)
         if value not in everywhere and objective not in fitting:
