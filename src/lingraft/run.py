@@ -81,6 +81,7 @@ class Run:
 
     def execute(self) -> dict[str, Any]:
         """Runs what has not been run and returns the content of run.json."""
+        check_replicas(processes(), self.recipe.training.replicas)
         source_folder = self._source()
         inputs = self._inputs(source_folder)
         # read once to see that it is whole; the graft reads it again, and what comes before needs no numbers
@@ -215,7 +216,6 @@ class Run:
             counts |= {"en": told} if told else {}
         self._tell("corpus", counts)
         check_share(processes(), training.batch_size)
-        check_replicas(processes(), training.replicas)
         self.recipe = self.recipe.model_copy(update={"training": training})
         write_aside(self.directory / "recipe.yaml", self.recipe.to_yaml())
         return corpora, english

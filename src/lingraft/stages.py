@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .cache import StageCache, digest, folder_digest, write_aside
+from .cache import StageCache, digest, folder_digest
 from .corpus import HeldOut
 from .correspondence import Table, Update, Vocabulary
 from .evidence import TranslationTable
@@ -37,17 +37,22 @@ from .surgery import (
 from .surgery.initialisers import CALIBRATION_BYTES
 from .tasks import embed_sentences, evaluate_lm, retrieval_scores
 from .texts import Corpus, Inputs, TrainingText, make_shards
-from .training import Progress, Tracking, calibrate_output, distillation_trainer, language_model_trainer, threads_shared
-from .training.replicas import Alongside, Job, average, replica_report, replica_seed, save_weights
+from .training import (
+    Progress,
+    Tracking,
+    Trainer,
+    calibrate_output,
+    distillation_trainer,
+    language_model_trainer,
+    threads_shared,
+)
+from .training.replicas import Alongside, Job, average, finished, replica_seed
 
 #: goes up when the same table makes another graft, so that a run folder's old one is not taken for it
 _GRAFTED_AS = 2
 
 #: keys of the training that change no weight
 _WITHOUT_EFFECT = {"checkpoint_seconds", "checkpoints_kept", "max_rollbacks", "parallel", "track"}
-
-#: what a replica leaves in its folder, the report last
-_REPLICA_WEIGHTS, _REPLICA_REPORT = "weights.safetensors", "report.json"
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,7 @@ def make_training(
     def make(folder: Path) -> None:
         source, targets, fresh = _language_models(source_folder, languages, objective)
         if objective == "distill":
-            report = _distill_replicas(source_folder, source, targets, training, seed, languages, checkpoints, on_step)
+            report = _distill(source_folder, source, targets, training, seed, languages, checkpoints, on_step)
         else:
             report = _train_on_text(source, targets, training, seed, languages, text, fresh, checkpoints, on_step)
         if not together.leads:
@@ -216,19 +221,20 @@ def make_training(
     return Trained(made, source, key, report)
 
 
-def _distill_replicas(
+def _distill(
     source_folder: Path, source: LanguageModel, targets: dict[str, LanguageModel], training: TrainingRecipe, seed: int,
     languages: Mapping[str, Prepared], checkpoints: Path, on_step: Callable[[Progress], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Trains with objective ``distill``, in place: this process one of the recipe's replicas, others the others."""
+    trainer = _distillation(source, targets, training, seed, languages, checkpoints)
     if training.replicas == 1:
-        return _distill(source, targets, training, seed, languages, checkpoints, on_step)
-    folders = [checkpoints / f"replica-{number}" for number in range(2, training.replicas + 1)]
+        return trainer.run(on_step)
+    folders = {number: checkpoints / f"replica-{number + 1}" for number in range(1, training.replicas)}
     with threads_shared(training.replicas) as threads:
         jobs = [
             Job(train_replica, (number, source_folder, training, seed, languages, folder), folder / "log.txt")
-            for number, folder in enumerate(folders, 1)
-            if not (folder / _REPLICA_REPORT).exists()
+            for number, folder in folders.items()
+            if not finished(folder)
         ]  # fmt: skip
         with Alongside(jobs, threads) as others:
 
@@ -236,36 +242,33 @@ def _distill_replicas(
                 others.check()
                 on_step(progress)
 
-            report = _distill(source, targets, training, seed, languages, checkpoints, on_own_step)
+            report = trainer.run(on_own_step)
             others.wait()
-    average([source.model, *(target.model for target in targets.values())], [f / _REPLICA_WEIGHTS for f in folders])
-    theirs = [json.loads((folder / _REPLICA_REPORT).read_text(encoding="utf-8")) for folder in folders]
-    return report | {"replicas": [replica_report(report), *theirs]}
+    theirs = average(trainer.parameters, list(folders.values()))
+    return report | {"replicas": [{name: report[name] for name in theirs[0]}, *theirs]}
 
 
 def train_replica(
     number: int, source_folder: Path, training: TrainingRecipe, seed: int, languages: Mapping[str, Prepared],
-    folder: Path,
+    checkpoints: Path,
 ) -> None:  # fmt: skip
-    """Trains one of the other replicas, counted from 0, and leaves its weights and what is said of it in a folder."""
+    """Trains one of the replicas behind the first, counted from 0; what it comes to is its last checkpoint."""
     source, targets, _ = _language_models(source_folder, languages, "distill")
-    report = _distill(source, targets, training, replica_seed(seed, number), languages, folder, lambda _: None)
-    save_weights([source.model, *(target.model for target in targets.values())], folder / _REPLICA_WEIGHTS)
-    write_aside(folder / _REPLICA_REPORT, json.dumps(replica_report(report)))
+    _distillation(source, targets, training, replica_seed(seed, number), languages, checkpoints).run()
 
 
-def _distill(
+def _distillation(
     source: LanguageModel, targets: dict[str, LanguageModel], training: TrainingRecipe, seed: int,
-    languages: Mapping[str, Prepared], checkpoints: Path, on_step: Callable[[Progress], None],
-) -> dict[str, Any]:  # fmt: skip
-    """Trains with objective ``distill``, in place."""
+    languages: Mapping[str, Prepared], checkpoints: Path,
+) -> Trainer:  # fmt: skip
+    """The trainer of objective ``distill``, in place."""
     tables = {
         name: TranslationTable.load(prepared.table.path)
         for name, prepared in languages.items()
         if training.token_weight
     }
     pairs = {name: prepared.corpus.pairs for name, prepared in languages.items()}
-    return distillation_trainer(source, targets, pairs, training, seed, checkpoints, tables).run(on_step)
+    return distillation_trainer(source, targets, pairs, training, seed, checkpoints, tables)
 
 
 def _train_on_text(

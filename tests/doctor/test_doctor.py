@@ -172,6 +172,14 @@ def test_a_budget_is_kept(probed):
     assert made.seconds["training"] == pytest.approx(30, rel=0.05)
 
 
+def test_replicas_take_disk_and_memory_of_their_own(probed):
+    one, two, three = (
+        probed(steps=2, settings={"training.batch_size": 4, "training.replicas": replicas}) for replicas in (1, 2, 3)
+    )
+    assert 0 < two.disk_bytes - one.disk_bytes == three.disk_bytes - two.disk_bytes
+    assert one.peak_memory_bytes is None or three.peak_memory_bytes > 2 * one.peak_memory_bytes
+
+
 def test_memory_that_is_not_there(probed, monkeypatch, sentence_model_folder):
     monkeypatch.setattr(cost, "available_memory", lambda: 1_000_000)
     result = lingraft.doctor(sentence_model_folder, to="fr", bitext=tiny.cipher_pairs(200), objective="none")

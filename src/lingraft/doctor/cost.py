@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..evidence import TranslationTable, build_table, encode
@@ -92,12 +93,17 @@ def estimate(
     seconds["graft"] = 2.0 * (time.perf_counter() - began)
     step_seconds: dict[str, float] = {}
     steps: dict[str, int] = {}
-    objective = recipe.training.objective
+    objective, replicas = recipe.training.objective, recipe.training.replicas
     if objective != "none":
         with tempfile.TemporaryDirectory(prefix="lingraft-doctor-") as folder:
             trainer = _trainer(source, targets, tables, recipe, languages, names, english, Path(folder))
-            with threads_shared(recipe.training.replicas):
+            with threads_shared(replicas) as threads:
                 step_seconds, steps = trainer.rehearsed()
+        # replicas that have not a thread each take turns
+        turns = max(1.0, replicas * threads / torch.get_num_threads())
+        step_seconds = {stage: turns * value for stage, value in step_seconds.items()}
+        if recipe.training.budget:
+            steps = {stage: max(1, round(number / turns)) for stage, number in steps.items()}
         trained = sum(step_seconds[stage] * number for stage, number in steps.items())
         seconds["training"] = trained
         if objective != "distill":
@@ -109,20 +115,16 @@ def estimate(
     card = device_memory_mb(device) if device.type == "cuda" else None
     # a run has all of the bitext in memory where this process has a sample of it
     bitext = max(cost.bitext_bytes * _TEXT_COPIES + cost.bitext_tokens * _ALIGNER_BYTES for cost in languages.values())
-    memory = None if peak is None else int(_RESERVE * recipe.training.replicas * (peak * 1e6 + bitext))
+    memory = None if peak is None else int(_RESERVE * replicas * (peak * 1e6 + bitext))
     seconds = {stage: round(value, 2) for stage, value in seconds.items()}
     seconds["total"] = round(sum(seconds.values()), 2)
     text_bytes = sum(cost.bitext_bytes for cost in languages.values())
     # source and targets as results and, of every replica, in checkpoints of weights and two moments, the newest two and
     # one being written
     trained_bytes = model_bytes * (1 + len(targets))
-    disk = int(
-        2 * trained_bytes
-        + (9 * recipe.training.replicas * trained_bytes if objective != "none" else 0)
-        + 3 * text_bytes
-    )
+    disk = int(2 * trained_bytes + (9 * replicas * trained_bytes if objective != "none" else 0) + 3 * text_bytes)
     made = Estimates(
-        seconds, memory, None if card is None else int(card * 1e6), disk,
+        seconds, memory, None if card is None else int(replicas * card * 1e6), disk,
         {stage: round(value, 4) for stage, value in step_seconds.items()}, sum(steps.values()), tuple(notes),
     )  # fmt: skip
     return made, _findings(made, recipe)

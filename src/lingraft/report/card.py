@@ -332,6 +332,11 @@ class _Card:
                 f"{settings.learning_rate:g} (encoder) and {settings.embedding_learning_rate:g} (vocabulary), "
                 f"{settings.precision}, seed {self.recipe.seed}."
             )
+            if settings.replicas > 1:
+                said.append(
+                    f"That was the first of {settings.replicas} such trainings, each in an order of its own; the "
+                    "weights are the mean of theirs."
+                )
         else:
             said.append(f"It was not trained: this is the graft alone, seed {self.recipe.seed}.")
         return "\n\n".join(said)

@@ -30,9 +30,11 @@ def machine_rows(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     seconds = [value for name, value in numbers.get("seconds", {}).items() if name != "this_call"]
     rows.append(("time of all stages", f"{sum(seconds):,.0f} s"))
     cpu = numbers.get("cpu_seconds", {})
-    if cpu and len(cpu) == len(seconds):
+    if cpu and len(cpu) == len(seconds) and not training.get("replicas"):  # the others' is not in it
         rows.append(("processor time of all stages", f"{sum(cpu.values()):,.0f} s"))
     if training:
+        if replicas := training.get("replicas"):
+            rows.append(("replicas, whose weights are averaged", f"{len(replicas)}; what follows is the first one's"))
         rows.append(("training steps", f"{training['steps']:,}"))
         rows.append(("tokens trained on", f"{training['tokens']:,}"))
         if training.get("seconds"):

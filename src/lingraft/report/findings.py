@@ -198,6 +198,13 @@ def _training(training: dict[str, Any] | None, numbers: dict[str, Any]) -> Itera
                 "hint", "The model was grafted and not trained.", "Training improves it: --steps, --tokens or --budget."
             )
         return
+    for trained in (training, *training.get("replicas", [])[1:]):
+        yield from _troubles(trained)
+    yield from _curves(training.get("history", []))
+
+
+def _troubles(training: dict[str, Any]) -> Iterator[Finding]:
+    """What went wrong on the way, of one of several replicas or of the only one."""
     if training.get("rollbacks"):
         skipped = ", ".join(f"{step:,}" for step in training.get("skipped_steps", [])[:5])
         yield Finding(
@@ -214,7 +221,6 @@ def _training(training: dict[str, Any] | None, numbers: dict[str, Any]) -> Itera
             "hint", f"Memory ran out and the micro-batch was halved, to {training['micro_batch']}.",
             f"The next run goes faster with training.micro_batch={training['micro_batch']} from the start.",
         )  # fmt: skip
-    yield from _curves(training.get("history", []))
 
 
 def _curves(history: list[dict[str, Any]]) -> Iterator[Finding]:

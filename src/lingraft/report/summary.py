@@ -52,7 +52,9 @@ def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         rows += [(f"{tag}: {what}" if several else what, value) for what, value in _language_rows(own)]
     if "training" in report:
         training = report["training"]
-        rows.append(("training", f"{training['steps']:,} steps, {training['tokens']:,} tokens"))
+        replicas = len(training.get("replicas", ()))
+        each = f"mean of {replicas} replicas, the first: " if replicas else ""
+        rows.append(("training", f"{each}{training['steps']:,} steps, {training['tokens']:,} tokens"))
     for tag in language if several else [None]:
         scores = report["scores"][tag] if several else report["scores"]
         rows += [(f"{tag}: {what}" if several else what, value) for what, value in score_rows(scores)]

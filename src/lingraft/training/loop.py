@@ -111,6 +111,11 @@ class Trainer:
         self._parameters = groups.everything()
         self._renew(schedule.micro_batch)
 
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """All that is trained, by the names that checkpoints have behind ``parameter.``."""
+        return self._parameters
+
     def _renew(self, micro_batch: int | None) -> None:
         """A fresh optimizer, and what steps it."""
         self._optimizer = self._groups.optimizer(self._schedule)

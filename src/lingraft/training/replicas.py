@@ -6,18 +6,21 @@ that one is better than each: what they learned of the chance of an order goes, 
 threads takes more than half the time it takes on one.
 
 A replica is a process of its own, which knows nothing of the others and keeps checkpoints of its own. The first one is
-the run itself. So nothing is exchanged before the end, and one that was killed goes on where it was.
+the run itself. So nothing is exchanged before the end, and one that was stopped or killed goes on where it was.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,19 +28,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..cache import replacing
-from ..errors import LingraftError, RecipeError, RunError
+from ..children import python, reason
+from ..errors import LingraftError, RecipeError, RunError, StoppedError
 from ..processes import Processes
+from .checkpoint import load_checkpoint
+from .stopping import StopSignals
 
 #: what a process of a replica runs
 _PROGRAM = "from lingraft.training.replicas import serve; serve()"
 
+#: on the standard input of a replica, behind the job: that it is to save what it has and end
+_STOP = b"s"
+
+#: bytes that say how long the job is
+_LENGTH = 8
+
 #: seconds in which a replica that is asked to stop has to save what it has
 _STOPPING = 60.0
+
+#: exit statuses of one that was asked to stop, by us or by somebody else
+_STOPPED = {
+    status for number in (signal.SIGTERM, signal.SIGINT) for status in (128 + number, -number)
+}  # fmt: skip
 
 
 def replica_seed(seed: int, number: int) -> int:
@@ -69,19 +83,19 @@ class Job:
 class Alongside:
     """Runs jobs, each in a process of its own, beside what this one does inside; in the end they have ended.
 
-    Where the inside ends with an error (a stop, too) they are asked to stop, and given the time to save what they have.
-    They end with this process, however that ends.
+    Where the inside ends early, by an error or a stop, they are asked to stop and given a minute to save what they
+    have. Where this process is killed they end at once.
     """
 
     def __init__(self, jobs: Sequence[Job], threads: int) -> None:
         self._jobs = list(jobs)
         self._threads = threads
-        self._started: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Alongside:
         try:
             for job in self._jobs:
-                self._started.append(_started(job, self._threads))
+                self.processes.append(_started(job, self._threads))
         except BaseException:
             self._stop()
             raise
@@ -91,72 +105,105 @@ class Alongside:
         self._stop()
 
     def check(self) -> None:
-        """RunError if a replica has failed by now."""
-        for number, (process, job) in enumerate(zip(self._started, self._jobs, strict=True), 2):
-            if status := process.poll():
-                why = _last_words(job.log) or f"its exit status is {status}"
-                raise RunError(f"Replica {number} of {len(self._jobs) + 1} has failed: {why}")
+        """RunError if a replica has failed by now; one that was stopped has not."""
+        for process, job in zip(self.processes, self._jobs, strict=True):
+            status = process.poll()
+            if status and status not in _STOPPED:
+                raise RunError(
+                    f"One of the replicas has failed: {reason(status, job.log)} (all it said is in '{job.log}'). "
+                    "lingraft resume goes on from the checkpoints of all."
+                )
 
     def wait(self) -> None:
-        """Until all have done their job; RunError if one fails."""
-        while any(process.poll() is None for process in self._started):
-            self.check()
-            for process in self._started:
+        """Until all have done their job; RunError if one fails, StoppedError if one, or this process, is stopped."""
+        with StopSignals() as signals:
+            while running := [process for process in self.processes if process.poll() is None]:
+                self.check()
+                if signals.received:
+                    raise _stopped(signals.received)
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=1.0)
+                    running[0].wait(timeout=0.5)
         self.check()
+        if any(process.returncode for process in self.processes):
+            raise _stopped(signal.SIGTERM)
 
     def _stop(self) -> None:
-        for process in self._started:
-            if process.poll() is None:
-                process.terminate()
-        for process in self._started:
+        for process in self.processes:
+            if process.stdin and process.poll() is None:
+                with suppress(OSError):  # it has just ended
+                    process.stdin.write(_STOP)
+                    process.stdin.flush()
+        end = time.monotonic() + _STOPPING
+        for process in self.processes:
             try:
-                process.wait(timeout=_STOPPING)
+                process.wait(timeout=max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
             if process.stdin:
-                process.stdin.close()
+                with suppress(OSError):
+                    process.stdin.close()
+
+
+def _stopped(number: int) -> StoppedError:
+    name = signal.Signals(number).name
+    return StoppedError(f"Stopped by {name} while replicas trained; each goes on from its newest checkpoint.", number)
 
 
 def _started(job: Job, threads: int) -> subprocess.Popen[bytes]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {"OMP_NUM_THREADS": str(threads), "PYTHONIOENCODING": "utf-8"}
     with job.log.open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        process = subprocess.Popen(  # noqa: S603 -- this interpreter and this module
+            python(_PROGRAM), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log,
+            env=os.environ | environment,
             start_new_session=True,  # Ctrl-C is for the run, which asks its replicas to stop
         )  # fmt: skip
-    if process.stdin:
-        with suppress(BrokenPipeError):  # it has failed already, and why is in its log
-            pickle.dump((job.work, job.arguments), process.stdin)
-            process.stdin.flush()
+    if process.stdin is None:
+        raise ValueError("the process has no pipe")
+    message = pickle.dumps((job.work, job.arguments, threads))
+    with suppress(OSError):  # it has failed already, and why is in its log
+        process.stdin.write(len(message).to_bytes(_LENGTH, "big") + message)
+        process.stdin.flush()
     return process
 
 
-def _last_words(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
 def serve() -> None:
-    """The process of a replica: runs the job that comes on standard input, and ends when nobody holds its other end."""
-    # written by a process of this run
-    work, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301
+    """The process of a replica: does the job that comes on standard input.
 
-    def end_with_the_run() -> None:
-        # not by way of sys.stdin, whose lock this thread would hold when the interpreter ends
-        while os.read(sys.stdin.fileno(), 1):
-            pass
+    `_STOP` behind it asks to stop, as SIGTERM does; the end of the input, that whoever asked is gone, ends it at once.
+    """
+    # standard input goes by another number, for on Windows a thread that waits for it has libraries wait for the thread
+    commands = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    # written by the run that this is a part of
+    work, arguments, threads = pickle.loads(_read(commands, int.from_bytes(_read(commands, _LENGTH), "big")))  # noqa: S301
+
+    def obey() -> None:
+        while os.read(commands, 1) == _STOP:
+            _thread.interrupt_main(signal.SIGTERM)
         os._exit(1)
 
-    threading.Thread(target=end_with_the_run, daemon=True).start()
+    # while it trains the loop takes the signal for a wish (`StopSignals`); before and afterwards nothing is to be saved
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    threading.Thread(target=obey, daemon=True).start()
+    torch.set_num_threads(threads)
     try:
         work(*arguments)
     except LingraftError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_status)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        more = os.read(descriptor, size - len(found))
+        if not more:
+            sys.exit(1)  # whoever asked is gone
+        found += more
+    return found
 
 
 @contextmanager
@@ -171,31 +218,36 @@ def threads_shared(replicas: int) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def _parameters(models: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """All parameters of some models, which may share some, each once."""
-    return dict(nn.ModuleList(models).named_parameters())
+def finished(folder: Path) -> bool:
+    """Whether a training with its checkpoints in this folder has come to its end."""
+    newest = load_checkpoint(folder) if folder.is_dir() else None
+    return newest is not None and newest.step == newest.state["plan"]["steps"]
 
 
-def save_weights(models: Sequence[nn.Module], path: Path) -> None:
-    """Writes what `average` reads, whole or not at all."""
-    with replacing(path) as aside:
-        save_file({name: value.detach().cpu().contiguous() for name, value in _parameters(models).items()}, aside)
+def average(parameters: Mapping[str, Tensor], folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Gives parameters the mean of themselves and of those of finished trainings, by the names of `Groups`.
 
-
-def average(models: Sequence[nn.Module], paths: Sequence[Path]) -> None:
-    """Gives models the mean of their weights and those of files that `save_weights` wrote of the same models.
-
-    In double precision, so that what nothing has moved stays what it is, bit for bit.
+    folders: of those trainings' checkpoints. What run.json says of each of them is given, as of `Trainer.run`. The mean
+    is taken in double precision, so that what nothing has moved stays what it is, bit for bit.
     """
-    with ExitStack() as stack, torch.no_grad():
-        files = [stack.enter_context(safe_open(path, "pt")) for path in paths]
-        for name, value in _parameters(models).items():
-            total = value.detach().cpu().double()
-            for file in files:
-                total += file.get_tensor(name).double()
-            value.copy_(total / (1 + len(files)))
-
-
-def replica_report(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What run.json says of a replica, of what `Trainer.run` says."""
-    return {name: report[name] for name in ("steps", "tokens", "seconds")}
+    totals = {name: value.detach().cpu().double() for name, value in parameters.items()}
+    told = []
+    for folder in folders:
+        newest = load_checkpoint(folder)
+        if newest is None:
+            raise RunError(
+                f"The checkpoint of a replica is gone: '{folder}' has none. lingraft resume trains it again."
+            )
+        for name, total in totals.items():
+            total += newest.tensors[f"parameter.{name}"].double()
+        state, guard = newest.state, newest.state["guard"]
+        told.append({
+            "steps": state["step"], "tokens": state["tokens"], "seconds": state["seconds"],
+            "micro_batch": state["micro_batch"], "out_of_memory": state["out_of_memory"],
+            "rollbacks": guard["rollbacks"], "skipped_steps": [step + 1 for step in guard["skipped"]],
+            "updates_not_finite": guard["unapplied"],
+        })  # fmt: skip
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(totals[name] / (1 + len(folders)))
+    return told

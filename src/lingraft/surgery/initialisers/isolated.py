@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from ... import errors
+from ...children import python, reason
 from ...errors import LingraftError, RunError
 from ...evidence import TranslationTable
 from .files import InputFiles
 from .interface import Initialisation, Method, OnProgress, check_method
 
-#: where the package lies, for the other process
-_PACKAGE = Path(__file__).parents[3]
+#: what the other process runs
+_PROGRAM = "from lingraft.surgery.initialisers.isolated import answer; answer()"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +61,11 @@ def measured_initialisation(
 
 
 def _answer(job: dict[str, Any], stderr: Path, on_progress: OnProgress | None) -> dict[str, Any]:
-    path = os.pathsep.join([str(_PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
     with (
         stderr.open("wb") as errors_of_it,
         subprocess.Popen(  # noqa: S603 -- this interpreter and this module
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors_of_it,
-            text=True, encoding="utf-8", env=os.environ | {"PYTHONPATH": path},
+            python(_PROGRAM), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors_of_it,
+            text=True, encoding="utf-8",
         ) as process,
     ):  # fmt: skip
         if process.stdin is None or process.stdout is None:
@@ -84,16 +83,8 @@ def _answer(job: dict[str, Any], stderr: Path, on_progress: OnProgress | None) -
         kind: type[LingraftError] = getattr(errors, found["error"])
         raise kind.__new__(kind, found["message"])  # the message is made already
     if "seconds" not in found:
-        raise RunError(f"Making new rows with '{job['method']}' failed: {_reason(process.returncode, stderr)}.")
+        raise RunError(f"Making new rows with '{job['method']}' failed: {reason(process.returncode, stderr)}.")
     return found
-
-
-def _reason(status: int, stderr: Path) -> str:
-    if status < 0:
-        name = signal.Signals(-status).name
-        return f"its process was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
-    lines = stderr.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), f"its process ended with status {status}")
 
 
 def run_job(job: dict[str, Any], on_progress: OnProgress | None = None) -> dict[str, Any]:
@@ -119,7 +110,7 @@ def run_job(job: dict[str, Any], on_progress: OnProgress | None = None) -> dict[
     }  # fmt: skip
 
 
-def _main() -> None:
+def answer() -> None:
     """Answers what is asked on standard input."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library writes there is no answer
@@ -132,7 +123,3 @@ def _main() -> None:
         say(run_job(json.load(sys.stdin), lambda done, note: say({"progress": [done, note]})))
     except LingraftError as error:
         say({"error": type(error).__name__, "message": str(error)})
-
-
-if __name__ == "__main__":
-    _main()
