@@ -266,12 +266,10 @@ def test_a_process_of_its_own_gives_the_same_rows_and_its_own_memory(model_folde
 
 
 def test_what_goes_wrong_in_the_other_process_is_told_here(
-    monkeypatch: pytest.MonkeyPatch, model_folder: Path, given: dict[str, Any], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, model_folder: Path, given: dict[str, Any]
 ) -> None:
     def started(program: str) -> None:
-        (tmp_path / "stand_in.py").write_text(program, encoding="utf-8")
-        monkeypatch.setattr(isolated, "__name__", "stand_in")
-        monkeypatch.setattr(isolated, "_PACKAGE", tmp_path)
+        monkeypatch.setattr(isolated, "_PROGRAM", program)
 
     def run() -> None:
         isolated.measured_initialisation("mean", str(model_folder), given["tokenizer"], InputFiles())

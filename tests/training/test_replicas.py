@@ -211,7 +211,7 @@ def test_stopped_in_the_middle_a_run_of_two_ends_with_the_same_weights(
                     time.sleep(1.0)  # it ends
                     signal.raise_signal(signal.SIGTERM)
 
-            with pytest.raises(StoppedError, match="after step 3 of 6"):
+            with pytest.raises(StoppedError, match="after step 4 of 6"):
                 transfer(str(sentence_model_folder), **given, settings=settings, on_progress=stop)
             monkeypatch.setattr("lingraft.stages.Job", None)  # there is nothing left for another process
             made.append(resume(tmp_path / name))

@@ -113,7 +113,7 @@ class Trainer:
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """All that is trained, by the names that checkpoints have behind ``parameter.``."""
+        """All that is trained, tensors of any shape, by the names that checkpoints have behind ``parameter.``."""
         return self._parameters
 
     def _renew(self, micro_batch: int | None) -> None:
