@@ -157,6 +157,25 @@ def test_only_a_tokenizer_that_cannot_join_them_is_changed() -> None:
     assert plain.tokenize(WORDS[0]) == list(WORDS[0])
 
 
+def test_the_command_takes_what_a_recipe_does(command, tmp_path: Path, sentence_model_folder: Path) -> None:
+    sizes = {}
+    for name, lines, options, kind in (
+        ("usual", chinese(), (), "Unigram"), ("pieces", chinese(), ("--no-unigram",), "WordPiece"),
+        ("all", tiny.english_lines(), (), "WordPiece"),
+        ("frequent", tiny.english_lines(), ("--min-count", 50), "WordPiece"),
+    ):  # fmt: skip
+        text = tmp_path / f"{name}.txt"
+        text.write_text("\n".join(lines), encoding="utf-8")
+        line = ["tokenizer", sentence_model_folder, "--text", text, "--quiet", "--out", tmp_path / name]
+        status, _, err = command(*line, *options)
+        assert status == 0, err
+        made = AutoTokenizer.from_pretrained(tmp_path / name)
+        assert backend_json(made)["model"]["type"] == kind
+        sizes[name] = len(made)
+    assert sizes["frequent"] < sizes["all"]
+    assert command(*line[:-1], tmp_path / "none", "--min-count", 0)[0] == 2
+
+
 def test_transformers_reads_the_same_beside_the_model(tmp_path: Path, sentence_model_folder: str) -> None:
     source = models.load_model(sentence_model_folder)
     for number, lines in enumerate((chinese(), vietnamese())):

@@ -33,6 +33,14 @@ def tokenizer(
     out: Out,
     text: TextOption,
     vocab_size: Annotated[int | None, typer.Option("--vocab-size", help="Tokens in all.")] = None,
+    min_count: Annotated[int, typer.Option("--min-count", min=1, help="A token must be seen this often.")] = 2,
+    unigram: Annotated[
+        bool,
+        typer.Option(
+            "--unigram/--no-unigram",
+            help="Beside WordPiece tokens: a unigram model for text that does not show its words, or none.",
+        ),
+    ] = True,
     seed: NoSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -48,7 +56,7 @@ def tokenizer(
     folder = resolve_model(model)
     with readable(model):
         config = load_config(folder)
-    trained = train_target(config, load_tokenizer(folder), lines, vocab_size)
+    trained = train_target(config, load_tokenizer(folder), lines, vocab_size, min_count, unigram)
     save_tokenizer(trained, out)
     done(as_json, quiet, {"size": len(trained), "hash": tokenizer_hash(trained), "lines": counts.kept}, out)
 
