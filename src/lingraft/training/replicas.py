@@ -2,8 +2,8 @@
 
 They start from the same graft, so they end near enough to each other for the mean of their weights to be a model, and
 that one is better than each: what they learned of the chance of an order goes, what they learned in common stays
-(Wortsman et al. 2022, "Model soups"). On a CPU that is the better use of more cores: a step of a small model on two
-threads takes more than half the time it takes on one.
+(Wortsman et al. 2022, "Model soups"). On a CPU that is another use of cores than threads, as a step of a small model on
+two threads takes about three quarters of the time it takes on one.
 
 A replica is a process of its own, which knows nothing of the others and keeps checkpoints of its own. The first one is
 the run itself. So nothing is exchanged before the end, and one that was stopped or killed goes on where it was.
