@@ -35,7 +35,8 @@ GUARD = {"rollbacks": 1, "skipped": [4], "unapplied": 0}
 
 
 def at_the_end(folder: Path, tensors: dict[str, torch.Tensor], steps: int = 6, of: int = 6) -> Path:
-    state = {"plan": {"steps": of}, "step": steps, "tokens": 7, "seconds": 1.5, "micro_batch": 4, "out_of_memory": 0,
+    plan = {"embeddings_from": 0, "all_from": 0, "planned": of}
+    state = {"plan": plan | {"steps": of}, "pace": {}, "step": steps, "tokens": 7, "seconds": 1.5, "micro_batch": 4,
              "guard": GUARD}  # fmt: skip
     save_checkpoint(folder, steps, {f"parameter.{name}": value for name, value in tensors.items()}, state)
     return folder

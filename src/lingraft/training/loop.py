@@ -85,6 +85,14 @@ class State:
         parts = {"plan": Plan(**saved["plan"]), "pace": Pace(**saved["pace"]), "guard": Guard(**saved["guard"])}
         return cls(**{**saved, **parts})
 
+    def told(self) -> dict[str, Any]:
+        """What run.json says of a training that has come to its end, and of each of its replicas."""
+        return {
+            "steps": self.plan.steps, "tokens": self.tokens, "seconds": self.seconds, "micro_batch": self.micro_batch,
+            "out_of_memory": self.out_of_memory, "rollbacks": self.guard.rollbacks,
+            "skipped_steps": [step + 1 for step in self.guard.skipped], "updates_not_finite": self.guard.unapplied,
+        }  # fmt: skip
+
 
 class Trainer:
     """Runs an objective over a schedule. folder: of the checkpoints. clock: seconds from any beginning.
@@ -145,7 +153,7 @@ class Trainer:
             # everything is saved by now, and a signal that came since the last step counts
             self._parallel.decide(signals.received, False)
         self._groups.only("all")
-        plan, guard = state.plan, state.guard
+        plan = state.plan
         asked = self._parallel.asked
         if asked is not None:
             done = f"step {state.step:,} of {plan.steps:,}"
@@ -154,12 +162,9 @@ class Trainer:
         if measure and self._parallel.leads:
             state.measured.append(_point(state.step, state.seconds, measure))
         return {
-            "steps": plan.steps, "head_steps": plan.embeddings_from,
+            **state.told(), "head_steps": plan.embeddings_from,
             "embedding_steps": state.stage_steps.get("embeddings", 0),
-            "tokens": state.tokens, "flop": state.flop or None,
-            "seconds": state.seconds, "planning_seconds": state.planning,
-            "micro_batch": state.micro_batch, "out_of_memory": state.out_of_memory, "rollbacks": guard.rollbacks,
-            "skipped_steps": [step + 1 for step in guard.skipped], "updates_not_finite": guard.unapplied,
+            "flop": state.flop or None, "planning_seconds": state.planning,
             "machine_peak_flops": meter.peak, "history": state.history, "measured": state.measured,
         }  # fmt: skip
 

@@ -34,6 +34,7 @@ from ..children import python, reason
 from ..errors import LingraftError, RecipeError, RunError, StoppedError
 from ..processes import Processes
 from .checkpoint import load_checkpoint
+from .loop import State
 from .stopping import StopSignals
 
 #: what a process of a replica runs
@@ -240,13 +241,7 @@ def average(parameters: Mapping[str, Tensor], folders: Sequence[Path]) -> list[d
             )
         for name, total in totals.items():
             total += newest.tensors[f"parameter.{name}"].double()
-        state, guard = newest.state, newest.state["guard"]
-        told.append({
-            "steps": state["step"], "tokens": state["tokens"], "seconds": state["seconds"],
-            "micro_batch": state["micro_batch"], "out_of_memory": state["out_of_memory"],
-            "rollbacks": guard["rollbacks"], "skipped_steps": [step + 1 for step in guard["skipped"]],
-            "updates_not_finite": guard["unapplied"],
-        })  # fmt: skip
+        told.append(State.from_json(newest.state).told())
     with torch.no_grad():
         for name, value in parameters.items():
             value.copy_(totals[name] / (1 + len(folders)))
